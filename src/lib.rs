@@ -1,0 +1,10 @@
+//! slim takes a language-model checkpoint and writes a smaller one with fewer layers.
+//!
+//! A checkpoint walks through the rooms in this order, and no room looks back:
+//! [`checkpoint`] opens it, [`arch`] says what its tensors and keys mean, [`convert`] gives it the
+//! other format's names and bytes, [`model`] runs it, [`suite`] holds what it is asked,
+//! [`eval`] asks, `importance` turns the answers into a profile of the layers, `plan` chooses
+//! which layers stay, `prune` writes them, `verify` holds the written file against the
+//! original, and `report` shows it to people and pipelines.
+
+pub mod suite;

@@ -1,0 +1,1 @@
+//! Families, tasks and slices: what a model is asked.
