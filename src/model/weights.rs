@@ -1,0 +1,143 @@
+//! A checkpoint's tensors by their GGUF names, in Hugging Face row order, as f32.
+
+use super::config::Config;
+use crate::arch::{Arch, RowOrder};
+use crate::checkpoint::{Checkpoint, DType, TensorInfo};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
+use candle_core::{DType as CandleDType, Device, Tensor};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The tensors of one checkpoint, each found by the GGUF name of its place.
+pub(super) struct Weights<'a> {
+    checkpoint: &'a Checkpoint,
+    places: HashMap<String, (&'a TensorInfo, RowOrder)>,
+    head_dim: usize,
+    device: &'a Device,
+}
+
+impl<'a> Weights<'a> {
+    /// # Errors
+    /// A tensor that the description does not know: a model that runs without it would be wrong.
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        arch: &Arch,
+        config: &Config,
+        device: &'a Device,
+    ) -> Result<Self> {
+        let mut places = HashMap::new();
+        for info in checkpoint.tensors() {
+            if arch.ignores(&info.name) {
+                continue;
+            }
+            let slot = arch.slot(&info.name).with_context(|| {
+                format!(
+                    "{}: tensor '{}' is not part of the {} architecture as slim knows it",
+                    checkpoint.path().display(),
+                    info.name,
+                    arch.name
+                )
+            })?;
+            // Only GGUF files reorder rows.
+            let rows = match checkpoint.gguf() {
+                Some(_) => slot.rule.rows,
+                None => RowOrder::Same,
+            };
+            places.insert(slot.gguf_name(), (info, rows));
+        }
+        Ok(Self {
+            checkpoint,
+            places,
+            head_dim: config.head_dim,
+            device,
+        })
+    }
+
+    /// A tensor of the given shape.
+    ///
+    /// # Errors
+    /// It is missing, of another shape, or of a type that cannot be read.
+    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.optional(name, shape)?.with_context(|| {
+            format!(
+                "{}: tensor {name} is missing",
+                self.checkpoint.path().display()
+            )
+        })
+    }
+
+    /// A tensor that may be missing.
+    pub(super) fn optional(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        let Some(&(info, rows)) = self.places.get(name) else {
+            return Ok(None);
+        };
+        let found = info.shape.iter().map(|&d| d as usize);
+        ensure!(
+            found.eq(shape.iter().copied()),
+            "{}: tensor {} has shape {:?}, but the metadata say {shape:?}",
+            self.checkpoint.path().display(),
+            info.name,
+            info.shape
+        );
+        let bytes = match rows {
+            RowOrder::Same => Cow::Borrowed(self.checkpoint.bytes(info)),
+            _ => Cow::Owned(self.in_hf_order(info, rows, shape[0])),
+        };
+        let tensor = dequantise(info, &bytes, shape, self.device);
+        self.checkpoint.release(info);
+        Ok(Some(tensor.with_context(|| info.name.clone())?))
+    }
+
+    /// Rows are whole blocks in every type, so reordering them needs no dequantising.
+    fn in_hf_order(&self, info: &TensorInfo, rows: RowOrder, n_rows: usize) -> Vec<u8> {
+        let bytes = self.checkpoint.bytes(info);
+        let row_bytes = bytes.len() / n_rows.max(1);
+        let mut ordered = Vec::with_capacity(bytes.len());
+        for row in 0..n_rows {
+            let at = rows.gguf_row(row, self.head_dim) * row_bytes;
+            ordered.extend_from_slice(&bytes[at..at + row_bytes]);
+        }
+        ordered
+    }
+}
+
+fn dequantise(info: &TensorInfo, bytes: &[u8], shape: &[usize], device: &Device) -> Result<Tensor> {
+    let plain = |dtype| -> Result<Tensor> {
+        let tensor = Tensor::from_raw_buffer(bytes, dtype, shape, device)?;
+        Ok(tensor.to_dtype(CandleDType::F32)?)
+    };
+    match info.dtype {
+        DType::F32 => plain(CandleDType::F32),
+        DType::F16 => plain(CandleDType::F16),
+        DType::BF16 => plain(CandleDType::BF16),
+        DType::F64 => plain(CandleDType::F64),
+        quantised => {
+            let Some(dtype) = ggml_dtype(quantised) else {
+                bail!(
+                    "type {} cannot be dequantised by slim, so this model can be pruned by --drop-layers but not scored",
+                    quantised.name()
+                );
+            };
+            let tensor = qtensor_from_ggml(dtype, bytes, shape.to_vec(), device)?;
+            Ok(tensor.dequantize(device)?)
+        }
+    }
+}
+
+/// The types that candle dequantises.
+fn ggml_dtype(dtype: DType) -> Option<GgmlDType> {
+    Some(match dtype {
+        DType::Q4_0 => GgmlDType::Q4_0,
+        DType::Q4_1 => GgmlDType::Q4_1,
+        DType::Q5_0 => GgmlDType::Q5_0,
+        DType::Q5_1 => GgmlDType::Q5_1,
+        DType::Q8_0 => GgmlDType::Q8_0,
+        DType::Q2K => GgmlDType::Q2K,
+        DType::Q3K => GgmlDType::Q3K,
+        DType::Q4K => GgmlDType::Q4K,
+        DType::Q5K => GgmlDType::Q5K,
+        DType::Q6K => GgmlDType::Q6K,
+        _ => return None,
+    })
+}
