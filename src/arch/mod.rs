@@ -89,6 +89,10 @@ pub struct Arch {
     pub hf_layer_prefix: String,
     /// Layer tensors of old checkpoints that carry nothing.
     ignored: Vec<String>,
+    /// GGUF keys (without prefix) that may hold an array with one element a layer.
+    layer_arrays: Vec<String>,
+    /// Fields of config.json that hold an array with one element a layer.
+    layer_fields: Vec<String>,
 }
 
 impl Arch {
@@ -149,6 +153,35 @@ impl Arch {
             }
         }
         Ok(())
+    }
+
+    /// How many layers a checkpoint has, without reading anything else.
+    ///
+    /// # Errors
+    /// The count is missing or no count.
+    pub fn n_layers(&self, checkpoint: &Checkpoint) -> Result<usize> {
+        let count = match (checkpoint.gguf(), checkpoint.hf()) {
+            (Some(metadata), _) => metadata.get_u64(&format!("{}.block_count", self.name)),
+            (_, Some(files)) => files.config.get("num_hidden_layers").and_then(Value::as_u64),
+            _ => None,
+        };
+        let count = count.and_then(|count| usize::try_from(count).ok());
+        count.filter(|&count| (1..100_000).contains(&count)).with_context(|| {
+            format!(
+                "{}: the number of layers is missing or no sensible number",
+                checkpoint.path().display()
+            )
+        })
+    }
+
+    /// Whether a GGUF array (key without prefix) is known to have one element a layer.
+    pub fn slices_array(&self, key: &str) -> bool {
+        self.layer_arrays.iter().any(|known| known == key)
+    }
+
+    /// Whether an array in config.json is known to have one element a layer.
+    pub fn slices_field(&self, field: &str) -> bool {
+        self.layer_fields.iter().any(|known| known == field)
     }
 
     /// The hyper-parameters of a checkpoint of this architecture.

@@ -20,8 +20,8 @@ impl Frame {
     pub(super) fn new(
         inv_freq: &[f32],
         positions: &[usize],
-        cached: usize,
-        visible: impl Fn(usize, usize) -> bool,
+        columns: usize,
+        visible: &[Vec<usize>],
         device: &Device,
     ) -> Result<Self> {
         let tokens = positions.len();
@@ -32,13 +32,11 @@ impl Frame {
                 .collect();
             Tensor::from_vec(values, (tokens, inv_freq.len()), device)
         };
-        let columns = cached + tokens;
-        let mut mask = Vec::with_capacity(tokens * columns);
-        for i in 0..tokens {
-            mask.extend((0..columns).map(|j| match visible(i, j) {
-                true => 0f32,
-                false => f32::NEG_INFINITY,
-            }));
+        let mut mask = vec![f32::NEG_INFINITY; tokens * columns];
+        for (row, seen) in mask.chunks_exact_mut(columns.max(1)).zip(visible) {
+            for &column in seen {
+                row[column] = 0.0;
+            }
         }
         Ok(Self {
             cos: angle(f32::cos)?,

@@ -76,18 +76,18 @@ impl Model {
         self.layers.len()
     }
 
-    /// Lays out tokens for all layers. `positions`: one a token. `visible(i, j)`: whether token
-    /// i of these sees token j of the `cached` ones followed by these.
+    /// Lays out tokens for all layers. `positions`: one a token. `visible`: for each token, the
+    /// columns that it sees of `columns` in all, the cached tokens first and then these.
     ///
     /// # Errors
     /// Only what candle reports.
     pub fn frame(
         &self,
         positions: &[usize],
-        cached: usize,
-        visible: impl Fn(usize, usize) -> bool,
+        columns: usize,
+        visible: &[Vec<usize>],
     ) -> Result<Frame> {
-        Frame::new(&self.inv_freq, positions, cached, visible, &self.device)
+        Frame::new(&self.inv_freq, positions, columns, visible, &self.device)
     }
 
     /// Token embeddings, [1, tokens, hidden_size].
@@ -140,7 +140,10 @@ impl Model {
     pub fn forward(&self, tokens: &[u32], keep: &[usize]) -> Result<Tensor> {
         ensure!(!tokens.is_empty(), "an empty text has no next token");
         let positions: Vec<usize> = (0..tokens.len()).collect();
-        let frame = self.frame(&positions, 0, |i, j| j <= i)?;
+        let window = self.config.sliding_window.unwrap_or(usize::MAX);
+        let past = |i: usize| ((i + 1).saturating_sub(window)..=i).collect();
+        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| past(i)).collect();
+        let frame = self.frame(&positions, tokens.len(), &visible)?;
         let mut hidden = self.embed(tokens)?;
         for &index in keep {
             hidden = self.layer(index, &hidden, &frame, None)?;

@@ -2,10 +2,10 @@
 
 use super::config::Config;
 use crate::arch::{Arch, RowOrder};
-use crate::checkpoint::{Checkpoint, DType, TensorInfo};
-use anyhow::{Context, Result, bail, ensure};
-use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
-use candle_core::{DType as CandleDType, Device, Tensor};
+use crate::checkpoint::{Checkpoint, TensorInfo};
+use crate::convert::to_tensor;
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -84,7 +84,7 @@ impl<'a> Weights<'a> {
             RowOrder::Same => Cow::Borrowed(self.checkpoint.bytes(info)),
             _ => Cow::Owned(self.in_hf_order(info, rows, shape[0])),
         };
-        let tensor = dequantise(info, &bytes, shape, self.device);
+        let tensor = to_tensor(&bytes, info.dtype, shape, self.device);
         self.checkpoint.release(info);
         Ok(Some(tensor.with_context(|| info.name.clone())?))
     }
@@ -100,44 +100,4 @@ impl<'a> Weights<'a> {
         }
         ordered
     }
-}
-
-fn dequantise(info: &TensorInfo, bytes: &[u8], shape: &[usize], device: &Device) -> Result<Tensor> {
-    let plain = |dtype| -> Result<Tensor> {
-        let tensor = Tensor::from_raw_buffer(bytes, dtype, shape, device)?;
-        Ok(tensor.to_dtype(CandleDType::F32)?)
-    };
-    match info.dtype {
-        DType::F32 => plain(CandleDType::F32),
-        DType::F16 => plain(CandleDType::F16),
-        DType::BF16 => plain(CandleDType::BF16),
-        DType::F64 => plain(CandleDType::F64),
-        quantised => {
-            let Some(dtype) = ggml_dtype(quantised) else {
-                bail!(
-                    "type {} cannot be dequantised by slim, so this model can be pruned by --drop-layers but not scored",
-                    quantised.name()
-                );
-            };
-            let tensor = qtensor_from_ggml(dtype, bytes, shape.to_vec(), device)?;
-            Ok(tensor.dequantize(device)?)
-        }
-    }
-}
-
-/// The types that candle dequantises.
-fn ggml_dtype(dtype: DType) -> Option<GgmlDType> {
-    Some(match dtype {
-        DType::Q4_0 => GgmlDType::Q4_0,
-        DType::Q4_1 => GgmlDType::Q4_1,
-        DType::Q5_0 => GgmlDType::Q5_0,
-        DType::Q5_1 => GgmlDType::Q5_1,
-        DType::Q8_0 => GgmlDType::Q8_0,
-        DType::Q2K => GgmlDType::Q2K,
-        DType::Q3K => GgmlDType::Q3K,
-        DType::Q4K => GgmlDType::Q4K,
-        DType::Q5K => GgmlDType::Q5K,
-        DType::Q6K => GgmlDType::Q6K,
-        _ => return None,
-    })
 }

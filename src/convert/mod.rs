@@ -1,0 +1,12 @@
+//! The same model in the other format: names, row orders, element types, metadata, tokenizer.
+
+mod element;
+mod metadata;
+mod outtype;
+mod tensors;
+pub mod vocabulary;
+
+pub use element::to_tensor;
+pub use metadata::{file_type, gguf_metadata, hf_config, torch_name};
+pub use outtype::OutType;
+pub use tensors::{Target, kept_tensors, parameter_count};

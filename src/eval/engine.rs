@@ -1,0 +1,269 @@
+//! The mask engine: one pass through the layers for many keep sets.
+//!
+//! Two keep sets that agree on layers 0..j have the same hidden state before layer j. So at
+//! every layer only the distinct prefixes have a state, and all that keep the layer go through
+//! it in one batch. Ablating each of N layers costs about N/2 passes instead of N.
+
+use super::Progress;
+use super::question::Question;
+use super::tree::TokenTree;
+use crate::arch::KeepSet;
+use crate::model::{Frame, Model};
+use anyhow::Result;
+use candle_core::{D, IndexOp, Tensor};
+use rayon::prelude::*;
+
+/// Tree nodes in one pack. Attention inside a pack is dense, so its waste grows with this; the
+/// products of the layers need it large enough to be bound by arithmetic.
+const PACK_TOKENS: usize = 384;
+
+/// Tokens × states that go through a layer at once: bounds the memory of activations.
+const TILE_TOKENS: usize = 2048;
+
+/// Log-probabilities of questions under keep sets.
+pub struct Engine<'m> {
+    model: &'m Model,
+}
+
+/// Questions whose tokens go through the layers together.
+struct Pack<'q> {
+    tree: TokenTree,
+    questions: Vec<&'q Question<'q>>,
+}
+
+/// A hidden state and the keep sets that share it so far.
+struct State {
+    hidden: Tensor,
+    masks: Vec<usize>,
+}
+
+/// Layers that hidden states go through when these keep sets are evaluated together.
+pub fn layer_passes(masks: &[KeepSet], n_layers: usize) -> usize {
+    let mut groups = vec![(0..masks.len()).collect::<Vec<_>>()];
+    let mut passes = 0;
+    for layer in 0..n_layers {
+        let mut next = Vec::new();
+        for group in groups {
+            let (kept, dropped): (Vec<_>, Vec<_>) =
+                group.into_iter().partition(|&m| masks[m].contains(layer));
+            passes += usize::from(!kept.is_empty());
+            next.extend([kept, dropped].into_iter().filter(|g| !g.is_empty()));
+        }
+        groups = next;
+    }
+    passes
+}
+
+impl<'m> Engine<'m> {
+    /// An engine over a loaded model.
+    pub fn new(model: &'m Model) -> Self {
+        Self { model }
+    }
+
+    /// Units of [`Progress`] that [`Self::log_probs`] will report.
+    pub fn work(&self, questions: &[Question], masks: &[KeepSet]) -> u64 {
+        let tokens: usize = packs(questions).iter().map(|pack| pack.tree.len()).sum();
+        (tokens * layer_passes(masks, self.model.n_layers())) as u64
+    }
+
+    /// The summed log-probability (nats, f32 logits) of every candidate:
+    /// `[mask][question][candidate]`.
+    ///
+    /// # Errors
+    /// Tokens that the model does not have; what candle reports.
+    pub fn log_probs(
+        &self,
+        questions: &[Question],
+        masks: &[KeepSet],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
+        let mut all = vec![Vec::with_capacity(questions.len()); masks.len()];
+        for pack in packs(questions) {
+            let frame = self.frame(&pack.tree)?;
+            let asked = pack.asked();
+            for state in self.states(&pack.tree, &frame, masks, progress)? {
+                let scored = self.score(&pack, &asked, &state.hidden)?;
+                for mask in state.masks {
+                    all[mask].extend(scored.iter().cloned());
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The hidden states before and after every layer of the whole model, one pack at a time:
+    /// `visit(layer, before, after)`, each [tokens, hidden_size].
+    ///
+    /// # Errors
+    /// What candle or the visitor reports.
+    pub fn observe(
+        &self,
+        questions: &[Question],
+        progress: &dyn Progress,
+        mut visit: impl FnMut(usize, &Tensor, &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        for pack in packs(questions) {
+            let frame = self.frame(&pack.tree)?;
+            let mut hidden = self.model.embed(pack.tree.tokens())?;
+            for layer in 0..self.model.n_layers() {
+                let after = self.model.layer(layer, &hidden, &frame, None)?;
+                visit(layer, &hidden.squeeze(0)?, &after.squeeze(0)?)?;
+                progress.advance(pack.tree.len() as u64);
+                hidden = after;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&self, tree: &TokenTree) -> Result<Frame> {
+        let window = self.model.config().sliding_window;
+        self.model
+            .frame(tree.positions(), tree.len(), &tree.paths(window))
+    }
+
+    /// Runs a tree of tokens through all keep sets.
+    fn states(
+        &self,
+        tree: &TokenTree,
+        frame: &Frame,
+        masks: &[KeepSet],
+        progress: &dyn Progress,
+    ) -> Result<Vec<State>> {
+        let mut states = vec![State {
+            hidden: self.model.embed(tree.tokens())?,
+            masks: (0..masks.len()).collect(),
+        }];
+        let tile = (TILE_TOKENS / tree.len().max(1)).max(1);
+        for layer in 0..self.model.n_layers() {
+            let (mut through, mut around) = (Vec::new(), Vec::new());
+            for state in states {
+                let (kept, dropped): (Vec<_>, Vec<_>) =
+                    state.masks.iter().partition(|&&m| masks[m].contains(layer));
+                for (group, masks) in [(&mut through, kept), (&mut around, dropped)] {
+                    if !masks.is_empty() {
+                        let hidden = state.hidden.clone();
+                        group.push(State { hidden, masks });
+                    }
+                }
+            }
+            for group in through.chunks_mut(tile) {
+                self.batch(layer, group, frame)?;
+                progress.advance((group.len() * tree.len()) as u64);
+            }
+            states = through;
+            states.append(&mut around);
+        }
+        Ok(states)
+    }
+
+    /// One layer, all states of a tile in one product.
+    fn batch(&self, layer: usize, states: &mut [State], frame: &Frame) -> Result<()> {
+        let hidden: Vec<&Tensor> = states.iter().map(|state| &state.hidden).collect();
+        let hidden = self
+            .model
+            .layer(layer, &Tensor::cat(&hidden, 0)?, frame, None)?;
+        for (i, state) in states.iter_mut().enumerate() {
+            state.hidden = hidden.i(i..i + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Candidate log-probabilities of a pack's questions from its last hidden state.
+    fn score(&self, pack: &Pack, asked: &[Ask], hidden: &Tensor) -> Result<Vec<Vec<f64>>> {
+        let mut nodes: Vec<usize> = asked.iter().map(|ask| ask.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let index: Vec<u32> = nodes.iter().map(|&node| node as u32).collect();
+        let index = Tensor::new(index, hidden.device())?;
+        let rows = hidden.squeeze(0)?.index_select(&index, 0)?;
+        let logits = self.model.logits(&rows)?.to_device(&candle_core::Device::Cpu)?;
+        let vocab_size = logits.dim(D::Minus1)?;
+        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+        let rows: Vec<&[f32]> = logits.chunks_exact(vocab_size).collect();
+        let norms: Vec<f64> = rows.par_iter().map(|row| log_sum_exp(row)).collect();
+        let mut scores: Vec<Vec<f64>> = pack
+            .questions
+            .iter()
+            .map(|question| vec![0.0; question.candidates.len()])
+            .collect();
+        for ask in asked {
+            let row = nodes.partition_point(|&node| node < ask.node);
+            let logit = f64::from(rows[row][ask.token as usize]);
+            scores[ask.question][ask.candidate] += logit - norms[row];
+        }
+        Ok(scores)
+    }
+}
+
+/// ln Σ exp, stable for large logits.
+fn log_sum_exp(row: &[f32]) -> f64 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = row
+        .chunks(64)
+        .map(|part| part.iter().map(|x| (x - max).exp()).sum::<f32>())
+        .sum();
+    f64::from(max) + f64::from(sum).ln()
+}
+
+/// One token of one candidate, and the node that predicts it.
+struct Ask {
+    question: usize,
+    candidate: usize,
+    node: usize,
+    token: u32,
+}
+
+impl Pack<'_> {
+    fn asked(&self) -> Vec<Ask> {
+        let mut asked = Vec::new();
+        for (question, q) in self.questions.iter().enumerate() {
+            for (candidate, tokens) in q.candidates.iter().enumerate() {
+                let mut path = q.prompt.clone();
+                for &token in tokens {
+                    let node = self.tree.find(&path);
+                    asked.extend(node.map(|node| Ask {
+                        question,
+                        candidate,
+                        node,
+                        token,
+                    }));
+                    path.push(token);
+                }
+            }
+        }
+        asked
+    }
+}
+
+/// Questions in order, as many in a pack as fit.
+fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
+    let mut packs: Vec<Pack> = Vec::new();
+    for question in questions {
+        let fits = packs.last().is_some_and(|pack| {
+            let grown: usize = sequences(question)
+                .map(|sequence| pack.tree.growth(None, &sequence))
+                .sum();
+            pack.tree.len() + grown <= PACK_TOKENS
+        });
+        if !fits {
+            packs.push(Pack {
+                tree: TokenTree::default(),
+                questions: Vec::new(),
+            });
+        }
+        let Some(pack) = packs.last_mut() else { continue };
+        for sequence in sequences(question) {
+            pack.tree.insert(None, &sequence);
+        }
+        pack.questions.push(question);
+    }
+    packs
+}
+
+/// What must stand in the tree: a candidate's last token is predicted, never read.
+fn sequences<'q>(question: &'q Question<'q>) -> impl Iterator<Item = Vec<u32>> + 'q {
+    question.candidates.iter().map(|candidate| {
+        let read = candidate.len().saturating_sub(1);
+        [question.prompt.as_slice(), &candidate[..read]].concat()
+    })
+}

@@ -1,0 +1,207 @@
+//! Greedy generation: all prompts of a pack decode together, so a step reads the weights once.
+
+use super::Progress;
+use super::question::Question;
+use super::tree::TokenTree;
+use crate::arch::KeepSet;
+use crate::convert::vocabulary::TextTokenizer;
+use crate::model::{KvCache, Model};
+use anyhow::Result;
+use candle_core::{D, Device, Tensor};
+use rayon::prelude::*;
+
+/// Prompt tokens that decode together.
+const PACK_TOKENS: usize = 768;
+
+/// What a model wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The text after the prompt, to the end of the token that held the first stop string.
+    pub text: String,
+    /// The tokens, without an end-of-text token.
+    pub tokens: Vec<u32>,
+    /// Whether a stop string or an end-of-text token came within the allowed tokens.
+    pub terminated: bool,
+}
+
+/// Greedy continuations of the questions' prompts, in order.
+///
+/// # Errors
+/// Tokens that the model does not have; what candle and the tokenizer report.
+pub fn generate(
+    model: &Model,
+    keep: &KeepSet,
+    questions: &[&Question],
+    tokenizer: &TextTokenizer,
+    progress: &dyn Progress,
+) -> Result<Vec<Generated>> {
+    let mut all = Vec::with_capacity(questions.len());
+    let mut rest = questions;
+    while !rest.is_empty() {
+        let mut batch = Batch::new(model, keep);
+        let taken = batch.fill(rest);
+        all.extend(batch.run(&rest[..taken], tokenizer)?);
+        progress.advance(taken as u64);
+        rest = &rest[taken..];
+    }
+    Ok(all)
+}
+
+/// One text being written.
+struct Writing {
+    /// Cache columns that its next token sees.
+    seen: Vec<usize>,
+    /// Position of the next token.
+    position: usize,
+    tokens: Vec<u32>,
+    terminated: bool,
+    done: bool,
+}
+
+struct Batch<'m> {
+    model: &'m Model,
+    keep: &'m KeepSet,
+    tree: TokenTree,
+    caches: Vec<KvCache>,
+    /// Columns in the caches.
+    columns: usize,
+}
+
+impl<'m> Batch<'m> {
+    fn new(model: &'m Model, keep: &'m KeepSet) -> Self {
+        Self {
+            model,
+            keep,
+            tree: TokenTree::default(),
+            caches: vec![KvCache::default(); keep.len()],
+            columns: 0,
+        }
+    }
+
+    /// Takes prompts while there is room, at least one; returns how many.
+    fn fill(&mut self, questions: &[&Question]) -> usize {
+        let mut taken = 0;
+        for question in questions {
+            let grown = self.tree.len() + self.tree.growth(None, &question.prompt);
+            if taken > 0 && grown > PACK_TOKENS {
+                break;
+            }
+            self.tree.insert(None, &question.prompt);
+            taken += 1;
+        }
+        taken
+    }
+
+    fn run(
+        mut self,
+        questions: &[&Question],
+        tokenizer: &TextTokenizer,
+    ) -> Result<Vec<Generated>> {
+        let window = self.model.config().sliding_window;
+        let ends: Vec<usize> = questions
+            .iter()
+            .filter_map(|question| self.tree.find(&question.prompt))
+            .collect();
+        let mut texts: Vec<Writing> = ends
+            .iter()
+            .map(|&end| Writing {
+                seen: self.tree.path(end, None),
+                position: self.tree.positions()[end] + 1,
+                tokens: Vec::new(),
+                terminated: false,
+                done: false,
+            })
+            .collect();
+        let tokens = self.tree.tokens().to_vec();
+        let positions = self.tree.positions().to_vec();
+        let paths = self.tree.paths(window);
+        let mut next = self.forward(&tokens, &positions, &paths, &ends)?;
+        let mut active: Vec<usize> = (0..texts.len()).collect();
+        loop {
+            for (&i, token) in active.iter().zip(next) {
+                texts[i].take(token, questions[i], tokenizer)?;
+            }
+            active.retain(|&i| !texts[i].done);
+            if active.is_empty() {
+                break;
+            }
+            next = self.step(&mut texts, &active)?;
+        }
+        texts
+            .into_iter()
+            .map(|text| {
+                Ok(Generated {
+                    text: tokenizer.decode(&text.tokens)?,
+                    tokens: text.tokens,
+                    terminated: text.terminated,
+                })
+            })
+            .collect()
+    }
+
+    /// Reads the last token of every active text; returns the tokens that follow.
+    fn step(&mut self, texts: &mut [Writing], active: &[usize]) -> Result<Vec<u32>> {
+        let window = self.model.config().sliding_window.unwrap_or(usize::MAX);
+        let (mut tokens, mut positions, mut visible) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, &i) in active.iter().enumerate() {
+            let text = &mut texts[i];
+            tokens.extend(text.tokens.last());
+            positions.push(text.position);
+            text.position += 1;
+            // Newest first, so that a window keeps the nearest.
+            text.seen.insert(0, self.columns + row);
+            visible.push(text.seen.iter().copied().take(window).collect());
+        }
+        let rows: Vec<usize> = (0..active.len()).collect();
+        self.forward(&tokens, &positions, &visible, &rows)
+    }
+
+    /// Appends tokens to the caches and returns the most likely token after each of `rows`.
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        positions: &[usize],
+        visible: &[Vec<usize>],
+        rows: &[usize],
+    ) -> Result<Vec<u32>> {
+        self.columns += tokens.len();
+        let frame = self.model.frame(positions, self.columns, visible)?;
+        let mut hidden = self.model.embed(tokens)?;
+        for (&layer, cache) in self.keep.layers().iter().zip(&mut self.caches) {
+            hidden = self.model.layer(layer, &hidden, &frame, Some(cache))?;
+        }
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let rows = Tensor::new(rows, hidden.device())?;
+        let logits = self.model.logits(&hidden.squeeze(0)?.index_select(&rows, 0)?)?;
+        let vocab_size = logits.dim(D::Minus1)?;
+        let logits = logits.to_device(&Device::Cpu)?.flatten_all()?;
+        let logits = logits.to_vec1::<f32>()?;
+        Ok(logits.par_chunks(vocab_size).map(argmax).collect())
+    }
+}
+
+impl Writing {
+    fn take(&mut self, token: u32, question: &Question, tokenizer: &TextTokenizer) -> Result<()> {
+        if tokenizer.ends_text(token) {
+            self.terminated = true;
+        } else {
+            self.tokens.push(token);
+            let text = tokenizer.decode(&self.tokens)?;
+            let stops = &question.task.stop;
+            self.terminated = stops.iter().any(|stop| text.contains(stop.as_str()));
+        }
+        self.done = self.terminated || self.tokens.len() >= question.task.max_new_tokens;
+        Ok(())
+    }
+}
+
+/// The first index of the largest value.
+fn argmax(row: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = i;
+        }
+    }
+    best as u32
+}

@@ -1,0 +1,73 @@
+//! Layer profiles: what each layer is worth to each family under each protocol.
+
+mod ablation;
+mod influence;
+
+pub use ablation::profile;
+pub use influence::{BlockInfluence, cosine_distances};
+
+use crate::suite::{Family, Protocol};
+use serde::{Deserialize, Serialize};
+
+/// The version of the profile's file format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The importance of every layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// slim's version.
+    pub slim: String,
+    /// The checkpoint's file name.
+    pub model: String,
+    /// The suite's name.
+    pub suite: String,
+    /// Items asked of each family, of the calibrate split.
+    pub items_per_family: usize,
+    /// The whole model on the same items.
+    pub original: Vec<Score>,
+    /// One entry a layer, in order.
+    pub layers: Vec<LayerProfile>,
+}
+
+/// The whole model on one family and protocol.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The family.
+    pub family: Family,
+    /// How it was asked.
+    pub protocol: Protocol,
+    /// Questions.
+    pub n: usize,
+    /// Mean continuous score, nats; see [`crate::eval::Question::value`].
+    pub value: f64,
+    /// Share of questions whose best candidate is right; absent where there is one candidate.
+    pub accuracy: Option<f64>,
+}
+
+/// What one layer is worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerProfile {
+    /// The layer, from 0.
+    pub layer: usize,
+    /// Block influence: mean cosine distance between what goes in and what comes out.
+    pub influence: f64,
+    /// What is lost without it, by family and protocol.
+    pub drops: Vec<Drop>,
+}
+
+/// What is lost without a layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drop {
+    /// The family.
+    pub family: Family,
+    /// How it was asked.
+    pub protocol: Protocol,
+    /// Mean fall of the continuous score, nats; negative where the model does better without it.
+    pub nats: f64,
+    /// Its paired standard error.
+    pub nats_se: f64,
+    /// Fall of the accuracy, as a share; absent where there is one candidate.
+    pub accuracy: Option<f64>,
+}

@@ -1,0 +1,152 @@
+//! What a keep set is judged by: the weighted fall of the families' continuous scores.
+
+use crate::eval::Question;
+use crate::importance::LayerProfile;
+use crate::suite::{Family, Protocol};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+/// Weight of a family that `--preserve` does not name: enough that the search does not trade it
+/// away for nothing, too little to compete with what was asked for.
+const UNNAMED_WEIGHT: f64 = 0.1;
+
+/// `--preserve FAMILY[=WEIGHT]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Preserve {
+    /// The family.
+    pub family: Family,
+    /// Its weight.
+    pub weight: f64,
+}
+
+impl FromStr for Preserve {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (family, weight) = match text.split_once('=') {
+            None => (text, 1.0),
+            Some((family, weight)) => {
+                let parsed: f64 = weight
+                    .parse()
+                    .with_context(|| format!("'{weight}' is not a weight: write retrieval=0.5"))?;
+                (family, parsed)
+            }
+        };
+        ensure!(
+            weight.is_finite() && weight > 0.0,
+            "a weight must be positive, not {weight}"
+        );
+        let family = family.trim().parse()?;
+        Ok(Self { family, weight })
+    }
+}
+
+/// The weight of every family; they sum to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objective {
+    weights: BTreeMap<Family, f64>,
+}
+
+impl Objective {
+    /// Equal weights if nothing is named, else the named ones and a little for the others.
+    pub fn new(preserve: &[Preserve]) -> Self {
+        let unnamed = match preserve.is_empty() {
+            true => 1.0,
+            false => UNNAMED_WEIGHT,
+        };
+        let mut weights: BTreeMap<Family, f64> =
+            Family::ALL.iter().map(|&family| (family, unnamed)).collect();
+        for wish in preserve {
+            weights.insert(wish.family, wish.weight);
+        }
+        let sum: f64 = weights.values().sum();
+        weights.values_mut().for_each(|weight| *weight /= sum);
+        Self { weights }
+    }
+
+    /// The weights by family.
+    pub fn weights(&self) -> &BTreeMap<Family, f64> {
+        &self.weights
+    }
+
+    /// The weighted mean of what the families lost.
+    pub fn loss(&self, families: &BTreeMap<Family, f64>) -> f64 {
+        let weighted = families
+            .iter()
+            .map(|(family, fall)| fall * self.weights.get(family).copied().unwrap_or(0.0));
+        weighted.sum()
+    }
+
+    /// What a profile expects of dropping one layer.
+    pub fn expected(&self, layer: &LayerProfile) -> f64 {
+        let drops = layer.drops.iter().map(|drop| (drop.family, drop.protocol, drop.nats));
+        self.loss(&family_means(drops))
+    }
+
+    /// What every family lost between two answers to the same questions: the mean over its
+    /// protocols of the mean fall of [`Question::value`], so that no protocol outvotes another
+    /// by its number of items.
+    pub fn falls(
+        questions: &[Question],
+        before: &[Vec<f64>],
+        after: &[Vec<f64>],
+    ) -> BTreeMap<Family, f64> {
+        let falls = questions.iter().zip(before.iter().zip(after));
+        family_means(falls.map(|(question, (before, after))| {
+            let fall = question.value(before) - question.value(after);
+            (question.task.family, question.protocol, fall)
+        }))
+    }
+}
+
+fn family_means(
+    falls: impl Iterator<Item = (Family, Protocol, f64)>,
+) -> BTreeMap<Family, f64> {
+    let mut cells: BTreeMap<Family, BTreeMap<Protocol, (f64, f64)>> = BTreeMap::new();
+    for (family, protocol, fall) in falls {
+        let cell = cells.entry(family).or_default().entry(protocol).or_default();
+        cell.0 += fall;
+        cell.1 += 1.0;
+    }
+    let mean = |cells: BTreeMap<Protocol, (f64, f64)>| {
+        let means = cells.values().map(|(sum, n)| sum / n);
+        means.sum::<f64>() / cells.len() as f64
+    };
+    cells
+        .into_iter()
+        .map(|(family, cells)| (family, mean(cells)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_preserved_weighs_more_than_what_is_not() {
+        let preserve = ["retrieval".parse().unwrap(), "reasoning=0.5".parse().unwrap()];
+        let objective = Objective::new(&preserve);
+        let weight = |family| objective.weights()[&family];
+        assert!(weight(Family::Retrieval) > weight(Family::Reasoning));
+        assert!(weight(Family::Reasoning) > weight(Family::Language));
+        assert!((objective.weights().values().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn wrong_wishes_are_refused() {
+        for wrong in ["cooking", "retrieval=", "retrieval=-1", "retrieval=nan", "=1"] {
+            assert!(wrong.parse::<Preserve>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn protocols_count_equally_however_many_items_they_have() {
+        let falls = [
+            (Family::Language, Protocol::Choice, 1.0),
+            (Family::Language, Protocol::Continuation, 3.0),
+            (Family::Language, Protocol::Continuation, 5.0),
+        ];
+        assert_eq!(family_means(falls.into_iter())[&Family::Language], 2.5);
+    }
+}

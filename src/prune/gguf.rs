@@ -1,0 +1,145 @@
+//! Writing GGUF: from GGUF with the keys that depend on the layers rewritten, from Hugging Face
+//! with the keys that the stock converter would write.
+
+use super::provenance::{KEPT, Provenance, SHA256, pruned_name};
+use super::size_label::size_label;
+use super::Request;
+use crate::arch::Arch;
+use crate::checkpoint::gguf::{self, Value, keys};
+use crate::checkpoint::{DType, OutTensor};
+use crate::convert::{OutType, Target, file_type, gguf_metadata, kept_tensors, parameter_count};
+use anyhow::{Context, Result, bail};
+use std::thread;
+
+type Entries<'a> = Vec<(String, Value<'a>)>;
+
+pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<()> {
+    let (checkpoint, keep) = (request.checkpoint, request.keep);
+    let tensors = kept_tensors(checkpoint, arch, keep, Target::Gguf, request.outtype)?;
+    let label = size_label(parameter_count(&tensors));
+    let mut entries: Entries = match checkpoint.gguf() {
+        Some(metadata) => metadata
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+        None => gguf_metadata(
+            checkpoint,
+            arch,
+            &source_name(request),
+            &label,
+            main_type(&tensors),
+            request.tokenizer_pre,
+        )?,
+    };
+    let provenance = Provenance::of(request, arch)?;
+    rewrite(&mut entries, arch, &provenance, &label)?;
+    if let Some(number) = outtype_number(request) {
+        set(&mut entries, keys::FILE_TYPE, Value::u32(number));
+    }
+    append(&mut entries, &provenance);
+    // The digest is read while the tensors are copied, and the header is written last.
+    thread::scope(|scope| {
+        let digest = scope.spawn(|| checkpoint.sha256());
+        let finish = |entries: &mut [(String, Value<'_>)]| {
+            let digest = match digest.join() {
+                Ok(digest) => digest?,
+                Err(_) => unreachable!("hashing does not panic"),
+            };
+            if let Some((_, value)) = entries.iter_mut().find(|(key, _)| key == SHA256) {
+                *value = Value::str(&digest);
+            }
+            Ok(())
+        };
+        gguf::write(request.target, &entries, &tensors, finish, progress)
+    })?;
+    Ok(())
+}
+
+fn outtype_number(request: &Request) -> Option<u32> {
+    match request.outtype {
+        OutType::Keep => None,
+        OutType::Only(dtype) => file_type(dtype),
+    }
+}
+
+/// A name for people, from the folder or file that holds the model.
+fn source_name(request: &Request) -> String {
+    let path = request.checkpoint.path();
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = match path.is_dir() {
+        true => Some(path.as_path()),
+        false => path.parent(),
+    };
+    let name = folder.and_then(|folder| folder.file_name());
+    let name = name.map(|name| name.to_string_lossy().replace(['-', '_'], " "));
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "model".to_owned())
+}
+
+/// The type that holds most of the weights.
+fn main_type(tensors: &[OutTensor]) -> DType {
+    let size = |dtype: DType| -> u64 {
+        let of_type = tensors.iter().filter(|tensor| tensor.dtype == dtype);
+        of_type.map(|tensor| tensor.shape.iter().product::<u64>()).sum()
+    };
+    let dtypes = tensors.iter().map(|tensor| tensor.dtype);
+    dtypes.max_by_key(|&dtype| size(dtype)).unwrap_or(DType::F32)
+}
+
+/// Rewrites what depends on the layers.
+fn rewrite(
+    entries: &mut Entries,
+    arch: &Arch,
+    provenance: &Provenance,
+    label: &str,
+) -> Result<()> {
+    let (n_layers, kept) = (provenance.source_layers, &provenance.kept);
+    let prefix = format!("{}.", arch.name);
+    for (key, value) in entries.iter_mut() {
+        let Some(suffix) = key.strip_prefix(&prefix) else {
+            continue;
+        };
+        let per_layer = value
+            .array()
+            .is_some_and(|(_, len)| len == n_layers as u64);
+        if per_layer && kept.len() != n_layers {
+            *value = match arch.slices_array(suffix) {
+                true => value.select(kept.layers()).context("an array of layers")?,
+                false => bail!(
+                    "{key} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
+                ),
+            };
+        }
+    }
+    let block_count = u32::try_from(kept.len())?;
+    set(entries, &keys::of(&arch.name, keys::BLOCK_COUNT), Value::u32(block_count));
+    if kept.len() != n_layers {
+        set(entries, keys::SIZE_LABEL, Value::str(label));
+        let name = entries.iter().find(|(key, _)| key == keys::NAME);
+        let name = name.and_then(|(_, value)| value.as_str()).unwrap_or("model");
+        let name = pruned_name(name, kept.len(), n_layers);
+        set(entries, keys::NAME, Value::str(&name));
+    }
+    Ok(())
+}
+
+/// Replaces a value where its key stands; adds a missing key at the end.
+fn set<'a>(entries: &mut Entries<'a>, key: &str, value: Value<'a>) {
+    match entries.iter_mut().find(|(known, _)| known == key) {
+        Some((_, old)) => *old = value,
+        None => entries.push((key.to_owned(), value)),
+    }
+}
+
+/// Adds the provenance. A file that was pruned before keeps only the newest.
+fn append(entries: &mut Entries, provenance: &Provenance) {
+    entries.retain(|(key, _)| !key.starts_with("slim."));
+    for (key, text) in &provenance.texts {
+        entries.push(((*key).to_owned(), Value::str(text)));
+    }
+    let kept: Vec<i32> = provenance.kept.layers().iter().map(|&l| l as i32).collect();
+    let layers = Value::u32(provenance.source_layers as u32);
+    entries.push(("slim.source.block_count".to_owned(), layers));
+    entries.push((KEPT.to_owned(), Value::i32s(&kept)));
+    entries.push((SHA256.to_owned(), Value::str(&"0".repeat(64))));
+}

@@ -1,0 +1,155 @@
+//! Writing Hugging Face's layout: config.json edited in place or made from GGUF metadata,
+//! tokenizer files carried along or rebuilt.
+
+use super::Request;
+use super::provenance::{KEPT, Provenance, SHA256};
+use crate::arch::Arch;
+use crate::checkpoint::{DType, Format, HfFiles, OutTensor, safetensors};
+use crate::convert::vocabulary::Vocabulary;
+use crate::convert::{OutType, Target, hf_config, kept_tensors, torch_name};
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Shards are started anew at this size, as the hub's own tools do.
+const MAX_SHARD_BYTES: u64 = 5_000_000_000;
+
+/// The files beside the weights.
+struct Beside {
+    texts: Vec<(String, Cow<'static, [u8]>)>,
+    copied: Vec<PathBuf>,
+}
+
+pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<()> {
+    let (checkpoint, keep) = (request.checkpoint, request.keep);
+    if request.outtype == OutType::Only(DType::Q8_0) {
+        bail!("safetensors has no q8_0: write a .gguf, or choose f32, f16 or bf16");
+    }
+    let tensors = kept_tensors(checkpoint, arch, keep, Target::HuggingFace, request.outtype)?;
+    let provenance = Provenance::of(request, arch)?;
+    let (mut config, mut beside) = match (checkpoint.hf(), checkpoint.gguf()) {
+        (Some(files), _) => carried(files),
+        (None, Some(metadata)) => {
+            let vocabulary = Vocabulary::from_gguf(metadata)?;
+            let config = hf_config(checkpoint, arch, &vocabulary, matrix_type(&tensors))?;
+            (config, rebuilt(&vocabulary)?)
+        }
+        (None, None) => bail!("no metadata"),
+    };
+    edit(&mut config, arch, &provenance)?;
+    if let OutType::Only(dtype) = request.outtype {
+        set_dtype(&mut config, dtype);
+    }
+    let text = serde_json::to_vec_pretty(&config)?;
+    beside.texts.push(("config.json".to_owned(), Cow::Owned(text)));
+    let header = header(request, &provenance)?;
+    match super::target_format(request.target)? {
+        Format::HfFolder => safetensors::write_folder(
+            request.target,
+            &header,
+            &beside.texts,
+            &beside.copied,
+            &tensors,
+            Some(MAX_SHARD_BYTES),
+            progress,
+        )?,
+        _ => safetensors::write_beside(
+            request.target,
+            &header,
+            &beside.texts,
+            &beside.copied,
+            &tensors,
+            progress,
+        )?,
+    }
+    Ok(())
+}
+
+fn carried(files: &HfFiles) -> (Map<String, Value>, Beside) {
+    let beside = Beside {
+        texts: Vec::new(),
+        copied: files.sidecars.clone(),
+    };
+    (files.config.clone(), beside)
+}
+
+fn rebuilt(vocabulary: &Vocabulary) -> Result<Beside> {
+    let mut texts: Vec<(String, Cow<'static, [u8]>)> = vocabulary
+        .to_hf()?
+        .into_iter()
+        .map(|(name, bytes)| (name, Cow::Owned(bytes)))
+        .collect();
+    let ends = vocabulary.end_ids();
+    let generation = json!({
+        "bos_token_id": vocabulary.bos(),
+        "eos_token_id": match ends.as_slice() {
+            [one] => json!(one),
+            several => json!(several),
+        },
+    });
+    let generation = serde_json::to_vec_pretty(&generation)?;
+    texts.push(("generation_config.json".to_owned(), Cow::Owned(generation)));
+    Ok(Beside {
+        texts,
+        copied: Vec::new(),
+    })
+}
+
+fn matrix_type(tensors: &[OutTensor]) -> DType {
+    let matrix = tensors.iter().find(|tensor| tensor.shape.len() > 1);
+    matrix.map_or(DType::F32, |tensor| tensor.dtype)
+}
+
+/// Rewrites what depends on the layers; every other field stays as it is.
+fn edit(config: &mut Map<String, Value>, arch: &Arch, provenance: &Provenance) -> Result<()> {
+    let (n_layers, kept) = (provenance.source_layers, &provenance.kept);
+    for (field, value) in config.iter_mut() {
+        let Value::Array(elements) = value else {
+            continue;
+        };
+        if elements.len() == n_layers && kept.len() != n_layers {
+            if !arch.slices_field(field) {
+                bail!(
+                    "config.json: {field} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
+                );
+            }
+            let mut layer = 0;
+            elements.retain(|_| {
+                layer += 1;
+                kept.contains(layer - 1)
+            });
+        }
+    }
+    config.insert("num_hidden_layers".to_owned(), json!(kept.len()));
+    Ok(())
+}
+
+/// transformers 5 writes `dtype`, 4 wrote `torch_dtype`.
+fn set_dtype(config: &mut Map<String, Value>, dtype: DType) {
+    let field = match config.contains_key("dtype") {
+        true => "dtype",
+        false => "torch_dtype",
+    };
+    config.insert(field.to_owned(), json!(torch_name(dtype)));
+}
+
+/// The header's own metadata, with the provenance as text.
+fn header(request: &Request, provenance: &Provenance) -> Result<BTreeMap<String, String>> {
+    let mut header = match request.checkpoint.hf() {
+        Some(files) => files.header_metadata.clone(),
+        None => BTreeMap::new(),
+    };
+    header.entry("format".to_owned()).or_insert("pt".to_owned());
+    header.retain(|key, _| !key.starts_with("slim."));
+    for (key, text) in &provenance.texts {
+        header.insert((*key).to_owned(), text.clone());
+    }
+    let layers = provenance.source_layers.to_string();
+    header.insert("slim.source.num_hidden_layers".to_owned(), layers);
+    header.insert(KEPT.to_owned(), provenance.kept.to_string());
+    let digest = request.checkpoint.sha256();
+    header.insert(SHA256.to_owned(), digest.context("hashing the source")?);
+    Ok(header)
+}
