@@ -7,4 +7,5 @@
 //! which layers stay, `prune` writes them, `verify` holds the written file against the
 //! original, and `report` shows it to people and pipelines.
 
+pub mod checkpoint;
 pub mod suite;
