@@ -4,11 +4,13 @@
 //! are copied or read on demand: memory stays small whatever the model's size. Outputs appear
 //! whole or not at all.
 
+mod atomic;
 mod dtype;
 mod error;
 mod file;
 pub mod gguf;
 mod hf;
+mod output;
 pub mod safetensors;
 
 use std::fs::{self, File};
@@ -19,9 +21,11 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+pub use atomic::{AtomicDir, AtomicFile, check_target, check_target_folder};
 pub use dtype::DType;
 pub use error::{BoxError, Error};
 pub use hf::HfFiles;
+pub use output::{Data, OutTensor, Producer};
 
 use file::MappedFile;
 

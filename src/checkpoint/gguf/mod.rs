@@ -6,10 +6,12 @@
 pub mod keys;
 mod reader;
 mod value;
+mod writer;
 
 pub use reader::Metadata;
 pub(crate) use reader::read;
 pub use value::{Value, ValueType};
+pub use writer::write;
 
 pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
 
