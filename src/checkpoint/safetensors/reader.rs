@@ -6,11 +6,9 @@ use std::fmt;
 use safetensors::tensor::{Metadata, TensorInfo as Entry};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use super::{MAX_HEADER, METADATA};
 use crate::checkpoint::file::MappedFile;
 use crate::checkpoint::{DType, Error, TensorInfo};
-
-/// The reference crate's own limit on the header.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// What a header says.
 #[derive(Debug)]
@@ -105,7 +103,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut metadata = None;
         let mut tensors = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            if key == "__metadata__" {
+            if key == METADATA {
                 if metadata.replace(map.next_value()?).is_some() {
                     return Err(A::Error::custom("__metadata__ occurs twice"));
                 }
