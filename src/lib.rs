@@ -8,4 +8,5 @@
 //! original, and `report` shows it to people and pipelines.
 
 pub mod checkpoint;
+pub mod convert;
 pub mod suite;

@@ -1,0 +1,3 @@
+//! The same model in the other format: names, row orders, tokenizer, quantised types.
+
+pub mod vocabulary;
