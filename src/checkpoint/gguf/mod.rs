@@ -1,0 +1,22 @@
+//! GGUF: a header of typed keys and tensor entries, then the tensors, each at an aligned place.
+//!
+//! [`Metadata`] is read as spans over the mapped file and every value is copied as it was encoded:
+//! a key that slim has never heard of survives a rewrite bit for bit.
+
+pub mod keys;
+mod reader;
+mod value;
+mod writer;
+
+pub use reader::Metadata;
+pub(crate) use reader::read;
+pub use value::{Value, ValueType};
+pub use writer::write;
+
+pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
+
+/// Where a tensor's place is rounded up to when the file does not say otherwise.
+pub const DEFAULT_ALIGNMENT: u32 = 32;
+
+/// ggml's limit on dimensions (`GGML_MAX_DIMS`).
+pub(crate) const MAX_DIMS: usize = 4;

@@ -1,0 +1,348 @@
+//! A vocabulary as the tokenizer files of a Hugging Face folder.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::hf_json::{TokenizerFile, Vocab};
+use super::settings::{self, Settings, in_config, object_file, optional_file};
+use super::special::looks_special;
+use super::{
+    Error, MAX_TOKENS, Model, SPACE, Token, TokenKind, Vocabulary, merges, pretokenizer, quirks,
+    sentencepiece, tokenizer_json,
+};
+
+/// The score that stock converters give a token which SentencePiece was not trained with.
+pub(crate) const ADDED_SCORE: f32 = -1000.0;
+
+/// The score of a filler in a SentencePiece vocabulary.
+const PADDING_SCORE: f32 = -10000.0;
+
+/// One token added after training: its id, its text, and whether it is marked special.
+type Added = (u32, String, bool);
+
+impl Vocabulary {
+    /// Reads the vocabulary of the Hugging Face folder `dir`, whose parsed config.json is
+    /// `config` (its `vocab_size` says how many rows the embedding has).
+    ///
+    /// A byte-level `tokenizer.json` is read as it stands. A SentencePiece vocabulary is read
+    /// from `tokenizer.model`, which has the true scores, and from `tokenizer.json` only where
+    /// the model file is absent. `pre_override` names the splitting rule instead of recognising
+    /// it; it is taken as it is, for llama.cpp may know names that slim does not.
+    ///
+    /// # Errors
+    /// A missing, damaged or contradictory file, a tokenizer whose ids GGUF cannot reproduce,
+    /// or a splitting rule that has no name in the table and none in `pre_override`.
+    pub fn from_hf(
+        dir: &Path,
+        config: &Map<String, Value>,
+        pre_override: Option<&str>,
+    ) -> Result<Self, Error> {
+        let json = TokenizerFile::open(&dir.join("tokenizer.json"))?;
+        let model_path = dir.join("tokenizer.model");
+        let null = Value::Null;
+        let post_processor = json.as_ref().map_or(&null, |file| &file.post_processor);
+        let settings = settings::read(dir, config, post_processor, |text| {
+            json.as_ref().and_then(|file| file.added_id(text))
+        })?;
+        let mut vocabulary = match json {
+            Some(file) if file.is_byte_level() => {
+                byte_level(dir, file, settings, config, pre_override)?
+            }
+            json => match optional_file(&model_path)? {
+                Some(bytes) => {
+                    let model = sentencepiece::read(&model_path, &bytes)?;
+                    sentencepiece_model(dir, model, json, settings, config)?
+                }
+                None => match json {
+                    Some(file) => sentencepiece_json(dir, file, settings, config)?,
+                    None => return Err(Error::NoTokenizer(dir.to_owned())),
+                },
+            },
+        };
+        let count = vocabulary.tokens.len();
+        vocabulary.special.retain(|(_, id)| (*id as usize) < count);
+        vocabulary.stop.retain(|id| (*id as usize) < count);
+        let model_type = config
+            .get("model_type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        quirks::apply(&mut vocabulary, model_type);
+        Ok(vocabulary)
+    }
+
+    /// The tokenizer files of a Hugging Face folder, by name: `tokenizer.json`,
+    /// `tokenizer_config.json` (with the chat template), `special_tokens_map.json`, and
+    /// `tokenizer.model` for a SentencePiece vocabulary.
+    ///
+    /// # Errors
+    /// A byte-level vocabulary whose `pre` is not in the table of splitting rules.
+    pub fn to_hf(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let (config, roles) = settings::write(self);
+        let pretty = |object: Map<String, Value>| {
+            serde_json::to_vec_pretty(&object).map_err(|e| Error::Inconsistent(e.to_string()))
+        };
+        let mut files = vec![
+            ("tokenizer.json".to_owned(), tokenizer_json::write(self)?),
+            ("tokenizer_config.json".to_owned(), pretty(config)?),
+            ("special_tokens_map.json".to_owned(), pretty(roles)?),
+        ];
+        if self.model == Model::SentencePiece {
+            files.push(("tokenizer.model".to_owned(), sentencepiece::write(self)));
+        }
+        Ok(files)
+    }
+
+    fn assemble(tokens: Vec<Token>, model: Model, settings: Settings) -> Self {
+        Self {
+            tokens,
+            model,
+            special: settings.special,
+            add_bos: settings.add_bos,
+            add_eos: settings.add_eos,
+            add_sep: settings.add_sep,
+            add_space_prefix: settings.add_prefix_space,
+            stop: settings.stop,
+            chat_template: settings.chat_template,
+            named_templates: settings.named_templates,
+        }
+    }
+}
+
+fn byte_level(
+    dir: &Path,
+    file: TokenizerFile,
+    settings: Settings,
+    config: &Map<String, Value>,
+    pre_override: Option<&str>,
+) -> Result<Vocabulary, Error> {
+    let pre = match pre_override {
+        Some(name) => name.to_owned(),
+        None => {
+            let ignore_merges = file.model.ignore_merges.unwrap_or(false);
+            let rule =
+                pretokenizer::by_structure(&file.normalizer, &file.pre_tokenizer, ignore_merges)?;
+            rule.name.clone()
+        }
+    };
+    let added = all_added(&file, &settings);
+    let Vocab(listed) = file.model.vocab;
+    let ids = listed
+        .iter()
+        .map(|(_, id)| *id)
+        .chain(added.iter().map(|(id, ..)| *id));
+    let count = row_count(dir, config, ids.max())?;
+    let mut tokens = fillers(count, 0.0);
+    for (text, id) in listed {
+        *slot(dir, &mut tokens, id)? = Token {
+            text,
+            kind: TokenKind::Normal,
+            score: 0.0,
+        };
+    }
+    for (id, text, special) in added {
+        let (text, kind) = added_form(text, special);
+        *slot(dir, &mut tokens, id)? = Token {
+            text,
+            kind,
+            score: 0.0,
+        };
+    }
+    let merges = file.model.merges.into_pairs();
+    Ok(Vocabulary::assemble(
+        tokens,
+        Model::Bpe { pre, merges },
+        settings,
+    ))
+}
+
+/// The pieces of tokenizer.model, overlaid with what the folder's other files add.
+fn sentencepiece_model(
+    dir: &Path,
+    model: sentencepiece::Model,
+    json: Option<TokenizerFile>,
+    mut settings: Settings,
+    config: &Map<String, Value>,
+) -> Result<Vocabulary, Error> {
+    let pieces = model.tokens.len();
+    let last = u32::try_from(pieces.saturating_sub(1)).ok();
+    let count = match config_count(dir, config)? {
+        Some(count) => count,
+        None => row_count(dir, config, last)?,
+    };
+    let mut tokens = fillers(count, PADDING_SCORE);
+    for (place, piece) in tokens.iter_mut().zip(model.tokens) {
+        *place = piece;
+    }
+    // Ids beyond the embedding are ignored here, as everywhere in this format's history: added
+    // tokens that no row exists for cannot be produced.
+    let legacy = object_file(&dir.join("added_tokens.json"))?.unwrap_or_default();
+    for (text, id) in &legacy {
+        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
+        if let Some(place) = id.and_then(|id| tokens.get_mut(id)) {
+            let kind = TokenKind::UserDefined;
+            *place = Token {
+                text: text.clone(),
+                kind,
+                score: ADDED_SCORE,
+            };
+        }
+    }
+    let overlay = json
+        .map(|file| new_to(&tokens, &settings, file))
+        .unwrap_or_default();
+    for (id, text, special) in settings.added_tokens.drain(..).chain(overlay) {
+        if let Some(place) = tokens.get_mut(id as usize) {
+            let (text, kind) = added_form(text, special);
+            *place = Token {
+                text,
+                kind,
+                score: ADDED_SCORE,
+            };
+        }
+    }
+    if !model.add_dummy_prefix {
+        settings.add_prefix_space.get_or_insert(false);
+    }
+    Ok(Vocabulary::assemble(tokens, Model::SentencePiece, settings))
+}
+
+/// The added tokens that only tokenizer.json knows: not listed in the settings, and not the
+/// piece that already has the id.
+fn new_to(tokens: &[Token], settings: &Settings, file: TokenizerFile) -> Vec<Added> {
+    let is_new = |(id, text, _): &Added| {
+        let listed = settings.added_tokens.iter().any(|(known, ..)| known == id);
+        !listed
+            && tokens
+                .get(*id as usize)
+                .is_some_and(|token| token.text != *text)
+    };
+    file.added().filter(is_new).collect()
+}
+
+/// A SentencePiece vocabulary whose model file is missing: scores follow from the merges' order.
+fn sentencepiece_json(
+    dir: &Path,
+    file: TokenizerFile,
+    mut settings: Settings,
+    config: &Map<String, Value>,
+) -> Result<Vocabulary, Error> {
+    if !file.is_sentencepiece() {
+        return Err(Error::Unsupported(format!(
+            "{}: a tokenizer of model type {:?} that is neither byte-level BPE nor SentencePiece \
+             BPE with byte fallback; GGUF would give its text other ids",
+            dir.join("tokenizer.json").display(),
+            file.model.kind.as_deref().unwrap_or("(none)"),
+        )));
+    }
+    settings.add_prefix_space = settings.add_prefix_space.or(Some(file.prepends_space()));
+    let added = all_added(&file, &settings);
+    let unknown = file.model.unk_token.clone();
+    let Vocab(listed) = file.model.vocab;
+    let ids = listed
+        .iter()
+        .map(|(_, id)| *id)
+        .chain(added.iter().map(|(id, ..)| *id));
+    let count = row_count(dir, config, ids.max())?;
+    let scores = merges::scores(&file.model.merges.into_pairs());
+    let lowest = -(scores.len() as f32);
+    let mut tokens = fillers(count, PADDING_SCORE);
+    for (text, id) in listed {
+        let kind = if is_byte(&text) {
+            TokenKind::Byte
+        } else {
+            TokenKind::Normal
+        };
+        let score = match kind {
+            TokenKind::Byte => 0.0,
+            _ => scores.get(&text).copied().unwrap_or(lowest),
+        };
+        *slot(dir, &mut tokens, id)? = Token { text, kind, score };
+    }
+    for (id, text, special) in added {
+        let is_unknown = unknown.as_deref() == Some(&*text);
+        let (text, kind) = added_form(text, special);
+        let (kind, score) = if is_unknown {
+            (TokenKind::Unknown, 0.0)
+        } else {
+            (kind, ADDED_SCORE)
+        };
+        *slot(dir, &mut tokens, id)? = Token { text, kind, score };
+    }
+    Ok(Vocabulary::assemble(tokens, Model::SentencePiece, settings))
+}
+
+/// The added tokens of tokenizer.json, then of tokenizer_config.json, which has the last word.
+fn all_added(file: &TokenizerFile, settings: &Settings) -> Vec<Added> {
+    let mut by_id: HashMap<u32, (String, bool)> = file
+        .added()
+        .map(|(id, text, special)| (id, (text, special)))
+        .collect();
+    let listed = settings.added_tokens.iter();
+    by_id.extend(listed.map(|(id, text, special)| (*id, (text.clone(), *special))));
+    by_id
+        .into_iter()
+        .map(|(id, (text, special))| (id, text, special))
+        .collect()
+}
+
+/// How an added token is kept: control tokens as they are, others with plain spaces, because
+/// both formats look for them in the raw text.
+fn added_form(text: String, special: bool) -> (String, TokenKind) {
+    match special || looks_special(&text) {
+        true => (text, TokenKind::Control),
+        false => (text.replace(SPACE, " "), TokenKind::UserDefined),
+    }
+}
+
+fn is_byte(text: &str) -> bool {
+    let digits = text
+        .strip_prefix("<0x")
+        .and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|d| d.len() == 2 && u8::from_str_radix(d, 16).is_ok())
+}
+
+fn fillers(count: usize, score: f32) -> Vec<Token> {
+    (0..count).map(|id| Token::padding(id, score)).collect()
+}
+
+/// The number of tokens: config.json's, which must cover the ids, else one past the last id.
+fn row_count(dir: &Path, config: &Map<String, Value>, last: Option<u32>) -> Result<usize, Error> {
+    let needed = last.map_or(0, |id| id as usize + 1);
+    match config_count(dir, config)? {
+        Some(count) if count >= needed => Ok(count),
+        Some(count) => Err(Error::Inconsistent(format!(
+            "{}: the tokenizer has ids up to {}, but config.json's vocab_size is {count}; the \
+             folder mixes files of two models",
+            dir.display(),
+            needed.saturating_sub(1),
+        ))),
+        None if needed <= MAX_TOKENS => Ok(needed),
+        None => Err(too_many(dir, needed as u64)),
+    }
+}
+
+fn config_count(dir: &Path, config: &Map<String, Value>) -> Result<Option<usize>, Error> {
+    match in_config(config, "vocab_size").and_then(Value::as_u64) {
+        Some(count) if count > MAX_TOKENS as u64 => Err(too_many(dir, count)),
+        count => Ok(count.map(|count| count as usize)),
+    }
+}
+
+fn too_many(dir: &Path, count: u64) -> Error {
+    let dir = dir.display();
+    Error::Inconsistent(format!(
+        "{dir}: {count} tokens; no model has so many, a file is damaged"
+    ))
+}
+
+fn slot<'t>(dir: &Path, tokens: &'t mut [Token], id: u32) -> Result<&'t mut Token, Error> {
+    let count = tokens.len();
+    tokens.get_mut(id as usize).ok_or_else(|| {
+        Error::Inconsistent(format!(
+            "{}: token id {id} of {count} tokens",
+            dir.display()
+        ))
+    })
+}

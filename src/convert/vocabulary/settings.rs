@@ -1,0 +1,362 @@
+//! The small files beside a tokenizer: which token plays which role, what is added around a
+//! text, and the chat templates. The order of precedence is that of stock GGUF converters.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::special::ROLES;
+use super::{Error, Role, Vocabulary, tokenizer_json};
+
+type Object = Map<String, Value>;
+
+/// What the settings files say, apart from the tokens themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub special: Vec<(Role, u32)>,
+    pub add_bos: Option<bool>,
+    pub add_eos: Option<bool>,
+    pub add_sep: Option<bool>,
+    pub add_prefix_space: Option<bool>,
+    pub stop: Vec<u32>,
+    pub chat_template: Option<String>,
+    pub named_templates: Vec<(String, String)>,
+    /// `added_tokens_decoder` of tokenizer_config.json: (id, text, special).
+    pub added_tokens: Vec<(u32, String, bool)>,
+}
+
+/// Reads the settings of the folder `dir`, whose parsed config.json is `config`.
+///
+/// `id_of` finds the id of a token by its text among the added tokens; `post_processor` is that
+/// of tokenizer.json, or null.
+pub(crate) fn read(
+    dir: &Path,
+    config: &Object,
+    post_processor: &Value,
+    id_of: impl Fn(&str) -> Option<u32>,
+) -> Result<Settings, Error> {
+    let object = |name| Ok::<_, Error>(object_file(&dir.join(name))?.unwrap_or_default());
+    let mut named = object("special_tokens_map.json")?;
+    let tokenizer_config = object("tokenizer_config.json")?;
+    named.extend(tokenizer_config.clone());
+    let mut settings = Settings::default();
+    let template = Template::of(post_processor);
+    template.apply(&mut named, &mut settings);
+
+    for (role, _, stem) in ROLES {
+        let text = named.get(&format!("{stem}_token")).and_then(token_text);
+        if let Some(id) = text.and_then(&id_of) {
+            settings.special.push((role, id));
+        }
+    }
+    for (role, _, stem) in ROLES {
+        let known = settings.special.iter().any(|(r, _)| *r == role);
+        let id = in_config(config, &format!("{stem}_token_id")).and_then(id_value);
+        settings
+            .special
+            .extend(id.filter(|_| !known).map(|id| (role, id)));
+    }
+    let flag = |key: &str| tokenizer_config.get(key).and_then(Value::as_bool);
+    settings.add_bos = flag("add_bos_token").or(settings.add_bos);
+    settings.add_eos = flag("add_eos_token").or(settings.add_eos);
+    settings.add_sep = flag("add_sep_token").or(settings.add_sep);
+    settings.add_prefix_space = flag("add_prefix_space");
+    settings.stop = stop_ids(&object("generation_config.json")?, config);
+    settings.added_tokens = added_tokens(&tokenizer_config);
+    read_templates(dir, &tokenizer_config, &mut settings)?;
+    Ok(settings)
+}
+
+/// A JSON object from a file; `None` if there is no such file.
+pub(crate) fn object_file(path: &Path) -> Result<Option<Object>, Error> {
+    let Some(text) = optional_file(path)? else {
+        return Ok(None);
+    };
+    let malformed = |e: serde_json::Error| Error::Malformed {
+        path: path.to_owned(),
+        reason: format!("expected a JSON object: {e}"),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(malformed)
+}
+
+/// The bytes of a file; `None` if there is no such file.
+pub(crate) fn optional_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// A field of config.json, or of the text model's part of it in a multimodal checkpoint.
+pub(crate) fn in_config<'a>(config: &'a Object, key: &str) -> Option<&'a Value> {
+    let nested = || config.get("text_config").and_then(|text| text.get(key));
+    config
+        .get(key)
+        .filter(|value| !value.is_null())
+        .or_else(nested)
+}
+
+/// A token as settings files write it: its text, or an object with the text as `content`.
+fn token_text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+fn id_value(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+/// Every id under `eos_token_id` of generation_config.json and config.json: a number or a list.
+fn stop_ids(generation: &Object, config: &Object) -> Vec<u32> {
+    let mut ids = Vec::new();
+    let places = [
+        generation.get("eos_token_id"),
+        in_config(config, "eos_token_id"),
+    ];
+    for place in places.into_iter().flatten() {
+        let list = place
+            .as_array()
+            .map_or(std::slice::from_ref(place), Vec::as_slice);
+        ids.extend(list.iter().filter_map(id_value));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn added_tokens(tokenizer_config: &Object) -> Vec<(u32, String, bool)> {
+    let listed = tokenizer_config
+        .get("added_tokens_decoder")
+        .and_then(Value::as_object);
+    let read = |(id, token): (&String, &Value)| {
+        let special = token
+            .get("special")
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
+        Some((id.parse().ok()?, token_text(token)?.to_owned(), special))
+    };
+    listed.into_iter().flatten().filter_map(read).collect()
+}
+
+/// What a TemplateProcessing post-processor puts around one text and between two.
+#[derive(Default)]
+struct Template {
+    first: Option<String>,
+    last: Option<String>,
+    /// The special tokens between the texts of a pair; `None` where the template has no pair
+    /// or nothing between.
+    between: Option<Vec<String>>,
+}
+
+impl Template {
+    fn of(post_processor: &Value) -> Self {
+        let parts = post_processor.get("processors").and_then(Value::as_array);
+        let parts = parts.map_or(std::slice::from_ref(post_processor), Vec::as_slice);
+        let template = parts
+            .iter()
+            .find(|part| part["type"] == "TemplateProcessing");
+        template.map(Self::read).unwrap_or_default()
+    }
+
+    fn read(template: &Value) -> Self {
+        let list = |key: &str| {
+            template
+                .get(key)
+                .and_then(Value::as_array)
+                .map_or(&[][..], |l| l)
+        };
+        let special =
+            |part: &Value| Some(part.get("SpecialToken")?.get("id")?.as_str()?.to_owned());
+        let (single, mut pair) = (list("single"), list("pair"));
+        let edges = (single.len() > 1).then_some(single);
+        let first = edges.and_then(|s| special(s.first()?));
+        let last = edges.and_then(|s| special(s.last()?));
+        if let [head, rest @ ..] = pair
+            && first.is_some()
+            && special(head) == first
+        {
+            pair = rest;
+        }
+        if let [rest @ .., tail] = pair
+            && last.is_some()
+            && special(tail) == last
+        {
+            pair = rest;
+        }
+        let between = match pair {
+            [a, middle @ .., b] if a.get("Sequence").is_some() && b.get("Sequence").is_some() => {
+                Some(middle.iter().filter_map(special).collect::<Vec<_>>())
+            }
+            _ => None,
+        };
+        Self {
+            first,
+            last,
+            between: between.filter(|tokens| !tokens.is_empty()),
+        }
+    }
+
+    /// Sets the flags, and the roles that only the template tells. An end token other than the
+    /// stated one is what the model was trained to end with; the stated one then ends a turn.
+    fn apply(&self, named: &mut Object, settings: &mut Settings) {
+        let text =
+            |named: &Object, key: &str| named.get(key).and_then(token_text).map(str::to_owned);
+        if let Some(first) = &self.first {
+            let bos = text(named, "bos_token").unwrap_or_else(|| first.clone());
+            settings.add_bos = Some(bos == *first);
+            named.insert("bos_token".to_owned(), json!(bos));
+        }
+        if let Some(last) = &self.last {
+            let stated = text(named, "eos_token").filter(|eos| eos != last);
+            if let Some(eos) = stated {
+                named.insert("eot_token".to_owned(), json!(eos));
+            }
+            named.insert("eos_token".to_owned(), json!(last));
+            settings.add_eos = Some(true);
+        }
+        if let Some(between) = &self.between {
+            let separators = [text(named, "sep_token"), text(named, "eos_token")];
+            let separates =
+                |token: Option<&String>| separators.iter().flatten().any(|s| Some(s) == token);
+            let first_separates = separates(between.first()) && self.last.is_none();
+            let second_separates = between.len() == 2 && separates(between.get(1));
+            settings.add_sep = Some(first_separates || second_separates);
+        }
+    }
+}
+
+fn read_templates(dir: &Path, config: &Object, settings: &mut Settings) -> Result<(), Error> {
+    let template = match config.get("chat_template") {
+        Some(template) => Some(template.clone()),
+        None => template_file(dir)?,
+    };
+    match template {
+        Some(Value::String(text)) => settings.chat_template = Some(text),
+        Some(Value::Array(list)) => {
+            for entry in &list {
+                let field = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+                match (field("name"), field("template")) {
+                    (Some(name), Some(text)) if name == "default" => {
+                        settings.chat_template = Some(text)
+                    }
+                    (Some(name), Some(text)) => settings.named_templates.push((name, text)),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `chat_template.jinja` with its companions in `additional_chat_templates/`, else the field of
+/// `chat_template.json`.
+fn template_file(dir: &Path) -> Result<Option<Value>, Error> {
+    let Some(default) = text_file(&dir.join("chat_template.jinja"))? else {
+        let object = object_file(&dir.join("chat_template.json"))?;
+        return Ok(object.and_then(|mut object| object.remove("chat_template")));
+    };
+    let mut list = vec![json!({"name": "default", "template": default})];
+    let mut paths: Vec<_> = fs::read_dir(dir.join("additional_chat_templates"))
+        .map(|entries| {
+            entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .collect()
+        })
+        .unwrap_or_default();
+    paths.sort();
+    for path in paths
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "jinja"))
+    {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        if let (Some(name), Some(text)) = (name, text_file(path)?) {
+            list.push(json!({"name": name, "template": text}));
+        }
+    }
+    Ok(Some(Value::Array(list)))
+}
+
+fn text_file(path: &Path) -> Result<Option<String>, Error> {
+    let Some(bytes) = optional_file(path)? else {
+        return Ok(None);
+    };
+    let reason = |_| Error::Malformed {
+        path: path.to_owned(),
+        reason: "not UTF-8".to_owned(),
+    };
+    String::from_utf8(bytes).map(Some).map_err(reason)
+}
+
+/// `tokenizer_config.json` and `special_tokens_map.json` of a vocabulary.
+pub(crate) fn write(vocabulary: &Vocabulary) -> (Object, Object) {
+    let mut roles = Object::new();
+    for (role, id) in &vocabulary.special {
+        if let Some(token) = vocabulary.tokens.get(*id as usize) {
+            roles.insert(format!("{}_token", role.stem()), json!(token.text));
+        }
+    }
+    let mut config = Object::new();
+    let flags = [
+        ("add_bos_token", vocabulary.add_bos),
+        ("add_eos_token", vocabulary.add_eos),
+        ("add_sep_token", vocabulary.add_sep),
+        ("add_prefix_space", vocabulary.add_space_prefix),
+    ];
+    let stated = flags
+        .into_iter()
+        .filter_map(|(key, flag)| Some((key.to_owned(), json!(flag?))));
+    config.extend(stated);
+    config.insert(
+        "added_tokens_decoder".to_owned(),
+        added_tokens_decoder(vocabulary),
+    );
+    config.extend(roles.clone());
+    if let Some(template) = chat_template(vocabulary) {
+        config.insert("chat_template".to_owned(), template);
+    }
+    config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
+    // The one class that runs tokenizer.json as it stands; the model-specific ones rebuild it.
+    config.insert(
+        "tokenizer_class".to_owned(),
+        json!("PreTrainedTokenizerFast"),
+    );
+    (config, roles)
+}
+
+/// The added tokens by id. From a SentencePiece vocabulary only those that were added after its
+/// training, told by their score: to list a piece here makes converters overwrite its own score.
+fn added_tokens_decoder(vocabulary: &Vocabulary) -> Value {
+    let byte_level = vocabulary.model != super::Model::SentencePiece;
+    let listed = tokenizer_json::added_tokens(vocabulary).filter(|added| {
+        let token = vocabulary.tokens.get(added.id as usize);
+        byte_level || token.is_some_and(|token| token.score == super::hf::ADDED_SCORE)
+    });
+    let entries = listed.map(|added| {
+        let flags = json!({
+            "content": added.content, "lstrip": added.lstrip, "normalized": added.normalized,
+            "rstrip": added.rstrip, "single_word": added.single_word, "special": added.special,
+        });
+        (added.id.to_string(), flags)
+    });
+    Value::Object(entries.collect())
+}
+
+fn chat_template(vocabulary: &Vocabulary) -> Option<Value> {
+    let default = vocabulary.chat_template.as_ref();
+    if vocabulary.named_templates.is_empty() {
+        return default.map(|text| json!(text));
+    }
+    let entry = |name: &str, text: &str| json!({"name": name, "template": text});
+    let default = default.map(|text| entry("default", text));
+    let named = vocabulary
+        .named_templates
+        .iter()
+        .map(|(name, text)| entry(name, text));
+    Some(Value::Array(default.into_iter().chain(named).collect()))
+}
