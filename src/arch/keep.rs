@@ -66,12 +66,20 @@ impl KeepSet {
 
     /// The same set with one more layer gone.
     pub fn drop_layer(&self, layer: usize) -> Self {
-        Self(self.0.iter().copied().filter(|&kept| kept != layer).collect())
+        Self(
+            self.0
+                .iter()
+                .copied()
+                .filter(|&kept| kept != layer)
+                .collect(),
+        )
     }
 
     /// The layers of `n_layers` that go.
     pub fn dropped(&self, n_layers: usize) -> Vec<usize> {
-        (0..n_layers).filter(|&layer| !self.contains(layer)).collect()
+        (0..n_layers)
+            .filter(|&layer| !self.contains(layer))
+            .collect()
     }
 
     /// Checks a set that came from a file against a model.

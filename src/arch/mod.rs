@@ -162,16 +162,21 @@ impl Arch {
     pub fn n_layers(&self, checkpoint: &Checkpoint) -> Result<usize> {
         let count = match (checkpoint.gguf(), checkpoint.hf()) {
             (Some(metadata), _) => metadata.get_u64(&format!("{}.block_count", self.name)),
-            (_, Some(files)) => files.config.get("num_hidden_layers").and_then(Value::as_u64),
+            (_, Some(files)) => files
+                .config
+                .get("num_hidden_layers")
+                .and_then(Value::as_u64),
             _ => None,
         };
         let count = count.and_then(|count| usize::try_from(count).ok());
-        count.filter(|&count| (1..100_000).contains(&count)).with_context(|| {
-            format!(
-                "{}: the number of layers is missing or no sensible number",
-                checkpoint.path().display()
-            )
-        })
+        count
+            .filter(|&count| (1..100_000).contains(&count))
+            .with_context(|| {
+                format!(
+                    "{}: the number of layers is missing or no sensible number",
+                    checkpoint.path().display()
+                )
+            })
     }
 
     /// Whether a GGUF array (key without prefix) is known to have one element a layer.
@@ -196,7 +201,6 @@ impl Arch {
         };
         params.with_context(|| checkpoint.path().display().to_string())
     }
-
 }
 
 #[cfg(test)]

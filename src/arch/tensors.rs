@@ -148,8 +148,16 @@ mod tests {
 
     #[test]
     fn only_plain_layer_numbers_name_a_layer() {
-        assert_eq!(split_layer("blk.12.attn_q.weight", "blk."), Some((12, "attn_q.weight")));
-        for name in ["blk.01.a", "blk..a", "blk.-1.a", "blk.99999999999999999999.a"] {
+        assert_eq!(
+            split_layer("blk.12.attn_q.weight", "blk."),
+            Some((12, "attn_q.weight"))
+        );
+        for name in [
+            "blk.01.a",
+            "blk..a",
+            "blk.-1.a",
+            "blk.99999999999999999999.a",
+        ] {
             assert_eq!(split_layer(name, "blk."), None, "{name}");
         }
     }

@@ -14,11 +14,11 @@ const QUANTISED: &[(DType, GgmlDType)] = &[
     (DType::Q5_0, GgmlDType::Q5_0),
     (DType::Q5_1, GgmlDType::Q5_1),
     (DType::Q8_0, GgmlDType::Q8_0),
-    (DType::Q2K, GgmlDType::Q2K),
-    (DType::Q3K, GgmlDType::Q3K),
-    (DType::Q4K, GgmlDType::Q4K),
-    (DType::Q5K, GgmlDType::Q5K),
-    (DType::Q6K, GgmlDType::Q6K),
+    (DType::Q2_K, GgmlDType::Q2K),
+    (DType::Q3_K, GgmlDType::Q3K),
+    (DType::Q4_K, GgmlDType::Q4K),
+    (DType::Q5_K, GgmlDType::Q5K),
+    (DType::Q6_K, GgmlDType::Q6K),
 ];
 
 /// Reads the bytes of a tensor of any float or ggml type as f32 on a device.

@@ -50,9 +50,8 @@ pub fn gguf_metadata(
     ];
     for param in arch.params.iter().filter(|param| !param.hf_only) {
         if param.key == "vocab_size" {
-            let number = file_type(dtype).with_context(|| {
-                format!("general.file_type of {} is not known", dtype.name())
-            })?;
+            let number = file_type(dtype)
+                .with_context(|| format!("general.file_type of {} is not known", dtype.name()))?;
             entries.push((keys::FILE_TYPE.to_owned(), Value::u32(number)));
         }
         if let Some(value) = params.get(&param.key) {

@@ -7,7 +7,7 @@ use crate::checkpoint::{Checkpoint, DType, Data, OutTensor, TensorInfo};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use rayon::prelude::*;
-use std::io::{self, Write};
+use std::io::Write;
 
 /// Bytes of source that are converted at a time, on each core.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -74,7 +74,11 @@ pub fn kept_tensors<'a>(
             checkpoint,
             info,
             to: stored_type(info, slot, target, outtype, same_format),
-            rows: if same_format { RowOrder::Same } else { slot.rule.rows },
+            rows: if same_format {
+                RowOrder::Same
+            } else {
+                slot.rule.rows
+            },
             target,
             head_dim,
         };
@@ -136,7 +140,7 @@ fn rope_freqs(
         shape: vec![factors.len() as u64],
         data: Data::Stream(Box::new(move |out: &mut dyn Write| {
             let bytes: Vec<u8> = factors.iter().flat_map(|f| f.to_le_bytes()).collect();
-            out.write_all(&bytes)
+            Ok(out.write_all(&bytes)?)
         })),
     }))
 }
@@ -151,9 +155,11 @@ impl<'a> Conversion<'a> {
     fn tensor(self, name: String) -> OutTensor<'a> {
         let (dtype, shape) = (self.to, self.info.shape.clone());
         let copied = self.to == self.info.dtype && self.rows == RowOrder::Same;
-        let data = match self.checkpoint.source(self.info) {
-            Some((file, range)) if copied => Data::Copy { file, range },
-            _ => Data::Stream(Box::new(move |out: &mut dyn Write| self.write(out))),
+        let data = if copied {
+            let (file, range) = self.checkpoint.source(self.info);
+            Data::Copy { file, range }
+        } else {
+            Data::Stream(Box::new(move |out: &mut dyn Write| Ok(self.write(out)?)))
         };
         OutTensor {
             name,
@@ -164,7 +170,7 @@ impl<'a> Conversion<'a> {
     }
 
     /// Writes the tensor in blocks of whole heads, a few on each core at a time.
-    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write(&self, out: &mut dyn Write) -> Result<()> {
         let bytes = self.checkpoint.bytes(self.info);
         let columns = self.info.shape.last().copied().unwrap_or(1) as usize;
         let n_rows = match self.info.shape.len() {
@@ -181,13 +187,12 @@ impl<'a> Conversion<'a> {
         let units = (CHUNK_BYTES / (row_bytes * unit).max(1)).max(1);
         let chunks: Vec<usize> = (0..n_rows).step_by(units * unit).collect();
         for group in chunks.chunks(rayon::current_num_threads()) {
-            let converted: Vec<io::Result<Vec<u8>>> = group
+            let converted: Vec<Result<Vec<u8>>> = group
                 .par_iter()
                 .map(|&first| {
                     let last = (first + units * unit).min(n_rows);
                     let rows = self.rows_in_order(bytes, row_bytes, first..last);
                     self.retype(rows, row_elements)
-                        .map_err(|error| io::Error::other(format!("{error:#}")))
                 })
                 .collect();
             for chunk in converted {

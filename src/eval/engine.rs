@@ -176,7 +176,10 @@ impl<'m> Engine<'m> {
         let index: Vec<u32> = nodes.iter().map(|&node| node as u32).collect();
         let index = Tensor::new(index, hidden.device())?;
         let rows = hidden.squeeze(0)?.index_select(&index, 0)?;
-        let logits = self.model.logits(&rows)?.to_device(&candle_core::Device::Cpu)?;
+        let logits = self
+            .model
+            .logits(&rows)?
+            .to_device(&candle_core::Device::Cpu)?;
         let vocab_size = logits.dim(D::Minus1)?;
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
         let rows: Vec<&[f32]> = logits.chunks_exact(vocab_size).collect();
@@ -251,7 +254,9 @@ fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
                 questions: Vec::new(),
             });
         }
-        let Some(pack) = packs.last_mut() else { continue };
+        let Some(pack) = packs.last_mut() else {
+            continue;
+        };
         for sequence in sequences(question) {
             pack.tree.insert(None, &sequence);
         }

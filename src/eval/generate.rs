@@ -92,11 +92,7 @@ impl<'m> Batch<'m> {
         taken
     }
 
-    fn run(
-        mut self,
-        questions: &[&Question],
-        tokenizer: &TextTokenizer,
-    ) -> Result<Vec<Generated>> {
+    fn run(mut self, questions: &[&Question], tokenizer: &TextTokenizer) -> Result<Vec<Generated>> {
         let window = self.model.config().sliding_window;
         let ends: Vec<usize> = questions
             .iter()
@@ -172,7 +168,9 @@ impl<'m> Batch<'m> {
         }
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let rows = Tensor::new(rows, hidden.device())?;
-        let logits = self.model.logits(&hidden.squeeze(0)?.index_select(&rows, 0)?)?;
+        let logits = self
+            .model
+            .logits(&hidden.squeeze(0)?.index_select(&rows, 0)?)?;
         let vocab_size = logits.dim(D::Minus1)?;
         let logits = logits.to_device(&Device::Cpu)?.flatten_all()?;
         let logits = logits.to_vec1::<f32>()?;
@@ -182,7 +180,7 @@ impl<'m> Batch<'m> {
 
 impl Writing {
     fn take(&mut self, token: u32, question: &Question, tokenizer: &TextTokenizer) -> Result<()> {
-        if tokenizer.ends_text(token) {
+        if tokenizer.end_ids().contains(&token) {
             self.terminated = true;
         } else {
             self.tokens.push(token);

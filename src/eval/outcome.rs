@@ -100,14 +100,14 @@ pub fn outcomes(
 fn outcome(question: &Question, log_probs: Vec<f64>, generated: Option<Generated>) -> Outcome {
     let (task, item) = (question.task, question.item);
     let (said, correct) = match &generated {
-        Some(generated) => (
-            generated.text.clone(),
-            task.accepts(item, &generated.text),
-        ),
+        Some(generated) => (generated.text.clone(), task.accepts(item, &generated.text)),
         None => {
             let best = question.best(&log_probs);
             let texts = task.candidates(item, question.protocol);
-            (texts.get(best).cloned().unwrap_or_default(), best == item.answer)
+            (
+                texts.get(best).cloned().unwrap_or_default(),
+                best == item.answer,
+            )
         }
     };
     Outcome {

@@ -92,7 +92,7 @@ fn question<'s>(
     tokenizer: &TextTokenizer,
 ) -> Result<Question<'s>> {
     let text = task.prompt(item, protocol);
-    let mut prompt = tokenizer.encode(&text, true)?;
+    let mut prompt = tokenizer.encode(&text, tokenizer.add_bos())?;
     let written = prompt.len();
     if prompt.is_empty() {
         let start = tokenizer.bos().or(tokenizer.eos());
@@ -100,7 +100,7 @@ fn question<'s>(
     }
     let mut candidates = Vec::new();
     for candidate in task.candidates(item, protocol) {
-        let whole = tokenizer.encode(&format!("{text}{candidate}"), true)?;
+        let whole = tokenizer.encode(&format!("{text}{candidate}"), tokenizer.add_bos())?;
         let tokens = whole.get(written..).unwrap_or_default().to_vec();
         ensure!(!tokens.is_empty(), "the answer '{candidate}' has no tokens");
         candidates.push(tokens);

@@ -84,7 +84,9 @@ pub fn retained(pairs: &[Pair]) -> Option<Interval> {
     shares.sort_by(f64::total_cmp);
     let at = |quantile: f64| {
         let index = (quantile * shares.len() as f64) as usize;
-        shares.get(index.min(shares.len().saturating_sub(1))).copied()
+        shares
+            .get(index.min(shares.len().saturating_sub(1)))
+            .copied()
     };
     Some(Interval {
         share,
@@ -125,7 +127,10 @@ mod tests {
     #[test]
     fn an_unchanged_model_retains_all_of_it_exactly() {
         let interval = retained(&pairs(40, 30, 30)).unwrap();
-        assert_eq!((interval.share, interval.low, interval.high), (1.0, 1.0, 1.0));
+        assert_eq!(
+            (interval.share, interval.low, interval.high),
+            (1.0, 1.0, 1.0)
+        );
     }
 
     #[test]

@@ -77,7 +77,10 @@ pub fn summarise(outcomes: &[Outcome]) -> Summary {
     Summary {
         cells: cells.into_iter().map(cell).collect(),
         slices: slices.into_iter().map(cell).collect(),
-        health: health.into_iter().map(|(f, o)| health_cell(f, &o)).collect(),
+        health: health
+            .into_iter()
+            .map(|(f, o)| health_cell(f, &o))
+            .collect(),
     }
 }
 

@@ -76,7 +76,9 @@ impl TokenTree {
 
     /// What every node sees.
     pub(super) fn paths(&self, window: Option<usize>) -> Vec<Vec<usize>> {
-        (0..self.len()).map(|node| self.path(node, window)).collect()
+        (0..self.len())
+            .map(|node| self.path(node, window))
+            .collect()
     }
 }
 

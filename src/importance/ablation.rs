@@ -98,8 +98,8 @@ fn drop(
     let after = values(questions, members, ablated);
     let falls: Vec<f64> = before.iter().zip(after).map(|(b, a)| b - a).collect();
     let (nats, nats_se) = stats::mean_se(&falls);
-    let accuracies = accuracy(questions, members, original)
-        .zip(accuracy(questions, members, ablated));
+    let accuracies =
+        accuracy(questions, members, original).zip(accuracy(questions, members, ablated));
     Drop {
         family,
         protocol,

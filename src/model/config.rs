@@ -49,7 +49,10 @@ impl Config {
         let embedding = checkpoint
             .tensors()
             .iter()
-            .find(|t| arch.slot(&t.name).is_some_and(|s| s.rule.gguf == "token_embd.weight"))
+            .find(|t| {
+                arch.slot(&t.name)
+                    .is_some_and(|s| s.rule.gguf == "token_embd.weight")
+            })
             .context("the checkpoint has no token embedding")?;
         let config = Self {
             n_layers: params.count("block_count")?,
@@ -60,7 +63,9 @@ impl Config {
             head_dim: params.head_dim()?,
             vocab_size: *embedding.shape.first().context("a flat token embedding")? as usize,
             context_length: params.count("context_length")?,
-            rms_norm_eps: params.get("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
+            rms_norm_eps: params
+                .get("attention.layer_norm_rms_epsilon")
+                .unwrap_or(1e-6),
             rope_theta: params.get("rope.freq_base").unwrap_or(10_000.0),
             rope_scaling,
             sliding_window: params.get("attention.sliding_window").map(|w| w as usize),
@@ -90,7 +95,10 @@ impl Config {
         let pairs = self.head_dim / 2;
         let stored = weights.optional("rope_freqs.weight", &[pairs])?;
         let stored = stored.map(|t| t.to_vec1::<f32>()).transpose()?;
-        let scaled = || self.rope_scaling.freq_factors(self.head_dim, self.rope_theta);
+        let scaled = || {
+            self.rope_scaling
+                .freq_factors(self.head_dim, self.rope_theta)
+        };
         let divisors = stored.or_else(scaled);
         let stretch = match self.rope_scaling {
             RopeScaling::Linear { factor } => factor,

@@ -55,8 +55,10 @@ impl Objective {
             true => 1.0,
             false => UNNAMED_WEIGHT,
         };
-        let mut weights: BTreeMap<Family, f64> =
-            Family::ALL.iter().map(|&family| (family, unnamed)).collect();
+        let mut weights: BTreeMap<Family, f64> = Family::ALL
+            .iter()
+            .map(|&family| (family, unnamed))
+            .collect();
         for wish in preserve {
             weights.insert(wish.family, wish.weight);
         }
@@ -80,7 +82,10 @@ impl Objective {
 
     /// What a profile expects of dropping one layer.
     pub fn expected(&self, layer: &LayerProfile) -> f64 {
-        let drops = layer.drops.iter().map(|drop| (drop.family, drop.protocol, drop.nats));
+        let drops = layer
+            .drops
+            .iter()
+            .map(|drop| (drop.family, drop.protocol, drop.nats));
         self.loss(&family_means(drops))
     }
 
@@ -100,12 +105,14 @@ impl Objective {
     }
 }
 
-fn family_means(
-    falls: impl Iterator<Item = (Family, Protocol, f64)>,
-) -> BTreeMap<Family, f64> {
+fn family_means(falls: impl Iterator<Item = (Family, Protocol, f64)>) -> BTreeMap<Family, f64> {
     let mut cells: BTreeMap<Family, BTreeMap<Protocol, (f64, f64)>> = BTreeMap::new();
     for (family, protocol, fall) in falls {
-        let cell = cells.entry(family).or_default().entry(protocol).or_default();
+        let cell = cells
+            .entry(family)
+            .or_default()
+            .entry(protocol)
+            .or_default();
         cell.0 += fall;
         cell.1 += 1.0;
     }
@@ -125,7 +132,10 @@ mod tests {
 
     #[test]
     fn what_is_preserved_weighs_more_than_what_is_not() {
-        let preserve = ["retrieval".parse().unwrap(), "reasoning=0.5".parse().unwrap()];
+        let preserve = [
+            "retrieval".parse().unwrap(),
+            "reasoning=0.5".parse().unwrap(),
+        ];
         let objective = Objective::new(&preserve);
         let weight = |family| objective.weights()[&family];
         assert!(weight(Family::Retrieval) > weight(Family::Reasoning));
@@ -135,7 +145,13 @@ mod tests {
 
     #[test]
     fn wrong_wishes_are_refused() {
-        for wrong in ["cooking", "retrieval=", "retrieval=-1", "retrieval=nan", "=1"] {
+        for wrong in [
+            "cooking",
+            "retrieval=",
+            "retrieval=-1",
+            "retrieval=nan",
+            "=1",
+        ] {
             assert!(wrong.parse::<Preserve>().is_err(), "{wrong}");
         }
     }

@@ -102,11 +102,7 @@ pub fn search(
 }
 
 /// What the profile expects of every layer that may go.
-fn first_scores(
-    profile: &Profile,
-    objective: &Objective,
-    budget: Budget,
-) -> BTreeMap<usize, f64> {
+fn first_scores(profile: &Profile, objective: &Objective, budget: Budget) -> BTreeMap<usize, f64> {
     let last = profile.layers.len().saturating_sub(1);
     let may_go = |layer: usize| budget.free_ends || (layer != 0 && layer != last);
     profile

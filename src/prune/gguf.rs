@@ -1,9 +1,9 @@
 //! Writing GGUF: from GGUF with the keys that depend on the layers rewritten, from Hugging Face
 //! with the keys that the stock converter would write.
 
+use super::Request;
 use super::provenance::{KEPT, Provenance, SHA256, pruned_name};
 use super::size_label::size_label;
-use super::Request;
 use crate::arch::Arch;
 use crate::checkpoint::gguf::{self, Value, keys};
 use crate::checkpoint::{DType, OutTensor};
@@ -80,28 +80,25 @@ fn source_name(request: &Request) -> String {
 fn main_type(tensors: &[OutTensor]) -> DType {
     let size = |dtype: DType| -> u64 {
         let of_type = tensors.iter().filter(|tensor| tensor.dtype == dtype);
-        of_type.map(|tensor| tensor.shape.iter().product::<u64>()).sum()
+        of_type
+            .map(|tensor| tensor.shape.iter().product::<u64>())
+            .sum()
     };
     let dtypes = tensors.iter().map(|tensor| tensor.dtype);
-    dtypes.max_by_key(|&dtype| size(dtype)).unwrap_or(DType::F32)
+    dtypes
+        .max_by_key(|&dtype| size(dtype))
+        .unwrap_or(DType::F32)
 }
 
 /// Rewrites what depends on the layers.
-fn rewrite(
-    entries: &mut Entries,
-    arch: &Arch,
-    provenance: &Provenance,
-    label: &str,
-) -> Result<()> {
+fn rewrite(entries: &mut Entries, arch: &Arch, provenance: &Provenance, label: &str) -> Result<()> {
     let (n_layers, kept) = (provenance.source_layers, &provenance.kept);
     let prefix = format!("{}.", arch.name);
     for (key, value) in entries.iter_mut() {
         let Some(suffix) = key.strip_prefix(&prefix) else {
             continue;
         };
-        let per_layer = value
-            .array()
-            .is_some_and(|(_, len)| len == n_layers as u64);
+        let per_layer = value.array().is_some_and(|(_, len)| len == n_layers as u64);
         if per_layer && kept.len() != n_layers {
             *value = match arch.slices_array(suffix) {
                 true => value.select(kept.layers()).context("an array of layers")?,
@@ -112,11 +109,17 @@ fn rewrite(
         }
     }
     let block_count = u32::try_from(kept.len())?;
-    set(entries, &keys::of(&arch.name, keys::BLOCK_COUNT), Value::u32(block_count));
+    set(
+        entries,
+        &keys::of(&arch.name, keys::BLOCK_COUNT),
+        Value::u32(block_count),
+    );
     if kept.len() != n_layers {
         set(entries, keys::SIZE_LABEL, Value::str(label));
         let name = entries.iter().find(|(key, _)| key == keys::NAME);
-        let name = name.and_then(|(_, value)| value.as_str()).unwrap_or("model");
+        let name = name
+            .and_then(|(_, value)| value.as_str())
+            .unwrap_or("model");
         let name = pruned_name(name, kept.len(), n_layers);
         set(entries, keys::NAME, Value::str(&name));
     }

@@ -4,6 +4,7 @@
 use super::Request;
 use super::provenance::{KEPT, Provenance, SHA256};
 use crate::arch::Arch;
+use crate::checkpoint::safetensors::Companions;
 use crate::checkpoint::{DType, Format, HfFiles, OutTensor, safetensors};
 use crate::convert::vocabulary::Vocabulary;
 use crate::convert::{OutType, Target, hf_config, kept_tensors, torch_name};
@@ -20,6 +21,15 @@ const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 struct Beside {
     texts: Vec<(String, Cow<'static, [u8]>)>,
     copied: Vec<PathBuf>,
+}
+
+impl Beside {
+    fn companions(&self) -> Companions<'_> {
+        Companions {
+            text_files: &self.texts,
+            copied: &self.copied,
+        }
+    }
 }
 
 pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<()> {
@@ -43,23 +53,23 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         set_dtype(&mut config, dtype);
     }
     let text = serde_json::to_vec_pretty(&config)?;
-    beside.texts.push(("config.json".to_owned(), Cow::Owned(text)));
+    beside
+        .texts
+        .push(("config.json".to_owned(), Cow::Owned(text)));
     let header = header(request, &provenance)?;
     match super::target_format(request.target)? {
         Format::HfFolder => safetensors::write_folder(
             request.target,
+            beside.companions(),
             &header,
-            &beside.texts,
-            &beside.copied,
             &tensors,
             Some(MAX_SHARD_BYTES),
             progress,
         )?,
         _ => safetensors::write_beside(
             request.target,
+            beside.companions(),
             &header,
-            &beside.texts,
-            &beside.copied,
             &tensors,
             progress,
         )?,

@@ -34,7 +34,9 @@ pub struct Request<'a> {
 /// # Errors
 /// Another extension.
 pub fn target_format(target: &Path) -> Result<Format> {
-    let extension = target.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let extension = target
+        .extension()
+        .map(|e| e.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("gguf") => Ok(Format::Gguf),
         Some("safetensors") => Ok(Format::Safetensors),

@@ -1,0 +1,150 @@
+//! The decoder against transformers (golden files in ../shared) and candle-transformers.
+
+use candle_core::{DType, Device, Tensor};
+use slim::checkpoint::Checkpoint;
+use slim::importance::cosine_distances;
+use slim::model::{KvCache, Model};
+use std::path::{Path, PathBuf};
+
+/// Models of the llama description with golden files.
+const GOLDEN: &[&str] = &["llama", "mistral", "stories260k"];
+
+/// The folder of a golden case; says so and gives nothing where ../shared is not there.
+fn golden(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../shared/golden")
+        .join(name);
+    if !folder.is_dir() {
+        eprintln!("skipped: {} is not there", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+fn load(path: &Path) -> Model {
+    let checkpoint = Checkpoint::open(path).unwrap();
+    Model::load(&checkpoint, &Device::Cpu, |_, _| {}).unwrap()
+}
+
+struct Golden {
+    input_ids: Vec<u32>,
+    layer_io: Tensor,
+    logits: Tensor,
+    greedy: Vec<u32>,
+}
+
+impl Golden {
+    fn read(folder: &Path) -> Self {
+        let tensors =
+            candle_core::safetensors::load(folder.join("golden.safetensors"), &Device::Cpu)
+                .unwrap();
+        let ids = |name: &str| -> Vec<u32> {
+            let ids = tensors[name].to_dtype(DType::U32).unwrap();
+            ids.to_vec1().unwrap()
+        };
+        Self {
+            input_ids: ids("input_ids"),
+            greedy: ids("greedy16_24"),
+            layer_io: tensors["layer_io"].clone(),
+            logits: tensors["logits"].clone(),
+        }
+    }
+}
+
+/// The largest difference as a share of the largest value.
+fn relative_error(found: &Tensor, expected: &Tensor) -> f32 {
+    let largest = |t: Tensor| {
+        t.abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap()
+    };
+    largest((found - expected).unwrap()) / largest(expected.clone())
+}
+
+fn all_layers(model: &Model) -> Vec<usize> {
+    (0..model.n_layers()).collect()
+}
+
+#[test]
+fn logits_are_those_of_transformers_from_either_format() {
+    for name in GOLDEN {
+        let Some(folder) = golden(name) else { continue };
+        let expected = Golden::read(&folder);
+        let mut sources = vec![folder.clone(), folder.join("converted.f32.gguf")];
+        sources.extend(
+            ["converted.bf16.gguf"]
+                .map(|file| folder.join(file))
+                .into_iter()
+                .filter(|path| path.exists()),
+        );
+        for path in sources {
+            let model = load(&path);
+            let logits = model
+                .forward(&expected.input_ids, &all_layers(&model))
+                .unwrap();
+            let error = relative_error(&logits, &expected.logits);
+            println!("{}: relative error {error:.1e}", path.display());
+            assert!(error < 1e-4, "{}: {error}", path.display());
+        }
+    }
+}
+
+#[test]
+fn hidden_states_and_block_influence_of_every_layer_are_those_of_transformers() {
+    for name in GOLDEN {
+        let Some(folder) = golden(name) else { continue };
+        let expected = Golden::read(&folder);
+        let text = std::fs::read_to_string(folder.join("golden.json")).unwrap();
+        let influences: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let model = load(&folder);
+        let tokens = &expected.input_ids;
+        let positions: Vec<usize> = (0..tokens.len()).collect();
+        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).collect()).collect();
+        let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
+        let mut hidden = model.embed(tokens).unwrap();
+        for layer in 0..model.n_layers() {
+            let before = hidden.squeeze(0).unwrap();
+            assert!(relative_error(&before, &expected.layer_io.get(layer).unwrap()) < 1e-4);
+            hidden = model.layer(layer, &hidden, &frame, None).unwrap();
+            let distances = cosine_distances(&before, &hidden.squeeze(0).unwrap()).unwrap();
+            let mean = distances.iter().sum::<f32>() / distances.len() as f32;
+            let theirs = influences["bi"][layer].as_f64().unwrap();
+            assert!(
+                (f64::from(mean) - theirs).abs() < 1e-4,
+                "{name} layer {layer}"
+            );
+        }
+        let last = expected.layer_io.get(model.n_layers()).unwrap();
+        assert!(relative_error(&hidden.squeeze(0).unwrap(), &last) < 1e-4);
+    }
+}
+
+#[test]
+fn greedy_text_with_a_cache_is_that_of_transformers() {
+    for name in GOLDEN {
+        let Some(folder) = golden(name) else { continue };
+        let expected = Golden::read(&folder).greedy;
+        let model = load(&folder);
+        let mut caches = vec![KvCache::default(); model.n_layers()];
+        let mut tokens = expected[..16].to_vec();
+        let mut fed = 0;
+        while tokens.len() < expected.len() {
+            let positions: Vec<usize> = (fed..tokens.len()).collect();
+            let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).collect()).collect();
+            let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
+            let mut hidden = model.embed(&tokens[fed..]).unwrap();
+            for (layer, cache) in caches.iter_mut().enumerate() {
+                hidden = model.layer(layer, &hidden, &frame, Some(cache)).unwrap();
+            }
+            let last = hidden.squeeze(0).unwrap();
+            let last = last.narrow(0, positions.len() - 1, 1).unwrap();
+            let logits = model.logits(&last).unwrap().squeeze(0).unwrap();
+            fed = tokens.len();
+            tokens.push(logits.argmax(0).unwrap().to_scalar().unwrap());
+        }
+        assert_eq!(tokens, expected, "{name}");
+    }
+}
