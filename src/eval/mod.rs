@@ -13,7 +13,7 @@ pub use engine::{Engine, layer_passes};
 pub use generate::{Generated, generate};
 pub use outcome::{Health, Outcome, outcomes};
 pub use question::{Question, questions};
-pub use summary::{Cell, Summary, summarise};
+pub use summary::{Cell, HealthCell, Summary, summarise};
 
 /// What long work tells about itself: so many units of `total` are done.
 pub trait Progress {

@@ -1,0 +1,78 @@
+//! One file a subcommand: flags → library calls → what the terminal shows.
+
+mod eval;
+mod inspect;
+mod options;
+mod plan;
+mod progress;
+mod prune;
+mod score;
+mod subject;
+mod verify;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Prune the layers of a language model by what it must keep, and prove what was kept.
+#[derive(Parser)]
+#[command(version, about, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  slim prune --keep 24 --preserve retrieval model.safetensors small.gguf
+  slim prune --drop-layers 20-23 model.gguf small.gguf
+  slim score model.gguf -o profile.json
+  slim plan profile.json --model model.gguf --keep 24 -o plan.json
+  slim prune --plan plan.json model.gguf small.gguf
+  slim verify model.gguf small.gguf --gate 'retrieval>=0.9'
+
+Exit codes: 0 done and all gates passed, 1 a gate failed, 2 an error.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Score, choose, write and verify; or write only what was decided
+    Prune(prune::Args),
+    /// What a checkpoint is, and which layers may go
+    Inspect(inspect::Args),
+    /// The importance of every layer for each family and protocol
+    Score(score::Args),
+    /// Choose the layers that stay
+    Plan(plan::Args),
+    /// Ask a checkpoint the suite
+    Eval(eval::Args),
+    /// Hold a pruned checkpoint against its original
+    Verify(verify::Args),
+}
+
+/// Whether all gates were passed.
+type Passed = bool;
+
+/// Runs the command line: 0 done, 1 a gate failed, 2 an error.
+pub fn run() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("slim: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<Passed> {
+        match self {
+            Self::Prune(args) => prune::run(&args),
+            Self::Inspect(args) => inspect::run(&args),
+            Self::Score(args) => score::run(&args),
+            Self::Plan(args) => plan::run(&args),
+            Self::Eval(args) => eval::run(&args),
+            Self::Verify(args) => verify::run(&args),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Options that several subcommands share.
+
+use crate::eval::{Question, questions};
+use crate::plan::{Objective, Preserve};
+use crate::suite::{Family, Protocol, Split, Suite};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+use super::subject::Subject;
+
+/// What is asked.
+#[derive(Args)]
+pub(super) struct SuiteOptions {
+    /// A task file or a folder of them, instead of the suite that slim carries
+    #[arg(long, value_name = "PATH")]
+    suite: Option<PathBuf>,
+    /// Protocols to ask under
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
+    protocols: Vec<Protocol>,
+}
+
+impl SuiteOptions {
+    pub(super) fn open(&self) -> Result<Suite> {
+        match &self.suite {
+            None => Ok(Suite::embedded()),
+            Some(path) => Ok(Suite::open(path)?),
+        }
+    }
+
+    fn protocols(&self) -> Vec<Protocol> {
+        match self.protocols.is_empty() {
+            true => Protocol::ALL.to_vec(),
+            false => self.protocols.clone(),
+        }
+    }
+
+    /// The questions of a split for a model, at most `per_family` items of each family.
+    pub(super) fn questions<'s>(
+        &self,
+        suite: &'s Suite,
+        subject: &Subject,
+        split: Split,
+        per_family: usize,
+    ) -> Result<Vec<Question<'s>>> {
+        let items = suite.sample(split, per_family);
+        let context_length = subject.model.config().context_length;
+        let protocols = self.protocols();
+        let asked = questions(&items, &protocols, &subject.tokenizer, context_length)?;
+        ensure!(
+            !asked.is_empty(),
+            "the suite '{}' has no questions for the {split} split",
+            suite.name
+        );
+        Ok(asked)
+    }
+}
+
+/// What the choice of layers is judged by.
+#[derive(Args)]
+pub(super) struct ChoiceOptions {
+    /// A family to preserve (knowledge, retrieval, reasoning, language); may be repeated
+    #[arg(long, value_name = "FAMILY[=WEIGHT]", value_delimiter = ',')]
+    pub(super) preserve: Vec<Preserve>,
+    /// Items of each family that choose the layers
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub(super) select_items: usize,
+    /// Layers tried at each step
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(super) candidates: usize,
+    /// Let the first and the last layer go too
+    #[arg(long)]
+    pub(super) free_ends: bool,
+}
+
+impl ChoiceOptions {
+    /// The objective, for a suite that can measure it.
+    pub(super) fn objective(&self, suite: &Suite) -> Result<Objective> {
+        for wish in &self.preserve {
+            let measured: Vec<Family> = suite.tasks.iter().map(|task| task.family).collect();
+            ensure!(
+                measured.contains(&wish.family),
+                "the suite '{}' has no task of the {} family",
+                suite.name,
+                wish.family
+            );
+        }
+        Ok(Objective::new(&self.preserve))
+    }
+}
+
+/// How many layers stay.
+#[derive(Args, Clone, Copy)]
+#[group(required = false, multiple = false)]
+pub(super) struct Depth {
+    /// Layers that stay
+    #[arg(long, value_name = "N")]
+    pub(super) keep: Option<usize>,
+    /// Layers that go
+    #[arg(long, value_name = "N")]
+    pub(super) drop: Option<usize>,
+}
+
+impl Depth {
+    /// Layers that stay of `n_layers`.
+    pub(super) fn kept(self, n_layers: usize) -> Result<usize> {
+        let keep = match (self.keep, self.drop) {
+            (Some(keep), _) => keep,
+            (None, Some(drop)) => n_layers
+                .checked_sub(drop)
+                .with_context(|| format!("--drop {drop}: the model has only {n_layers} layers"))?,
+            (None, None) => anyhow::bail!("say how many layers stay: --keep N or --drop N"),
+        };
+        ensure!(keep > 0, "at least one layer must stay");
+        ensure!(
+            keep <= n_layers,
+            "--keep {keep}: the model has only {n_layers} layers"
+        );
+        Ok(keep)
+    }
+}
+
+/// Writes a JSON file through a temporary one.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    let file = crate::checkpoint::AtomicFile::create(path)?;
+    std::io::Write::write_all(&mut file.file(), &text)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(file.commit()?)
+}
+
+/// Reads a JSON file of a known kind.
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no {what} that this slim reads", path.display()))
+}

@@ -1,0 +1,96 @@
+//! `slim plan PROFILE --model MODEL --keep N -o plan.json`
+
+use super::Passed;
+use super::options::{ChoiceOptions, Depth, SuiteOptions, read_json, write_json};
+use super::progress::Bar;
+use super::subject::Subject;
+use crate::eval::Progress;
+use crate::importance::{Profile, SCHEMA_VERSION};
+use crate::plan::{Budget, Plan, search};
+use crate::report::terminal;
+use crate::suite::{Split, Suite};
+use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  slim plan profile.json --model model.gguf --keep 24 --preserve retrieval -o plan.json"
+)]
+pub(super) struct Args {
+    /// A profile that `slim score` wrote
+    profile: PathBuf,
+    /// The checkpoint that was scored: the search measures every step on it
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Where the plan goes
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    depth: Depth,
+    #[command(flatten)]
+    suite: SuiteOptions,
+    #[command(flatten)]
+    choice: ChoiceOptions,
+    /// The plan as JSON on stdout instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<Passed> {
+    let progress = Bar::new();
+    let profile: Profile = read_json(&args.profile, "profile")?;
+    ensure!(
+        profile.schema_version == SCHEMA_VERSION,
+        "{}: profile of version {}, this slim reads {SCHEMA_VERSION}: score the model again",
+        args.profile.display(),
+        profile.schema_version
+    );
+    let suite = args.suite.open()?;
+    let subject = Subject::open(&args.model, &progress)?;
+    let keep = args.depth.kept(subject.model.n_layers())?;
+    let plan = choose(
+        &subject,
+        &profile,
+        &suite,
+        &args.suite,
+        &args.choice,
+        keep,
+        &progress,
+    )?;
+    drop(progress);
+    if let Some(path) = &args.output {
+        write_json(path, &plan)?;
+    }
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&plan)?),
+        false => print!("{}", terminal::plan(&plan)),
+    }
+    Ok(true)
+}
+
+/// Searches the keep set of a loaded model.
+pub(super) fn choose(
+    subject: &Subject,
+    profile: &Profile,
+    suite: &Suite,
+    asked: &SuiteOptions,
+    choice: &ChoiceOptions,
+    keep: usize,
+    progress: &dyn Progress,
+) -> Result<Plan> {
+    let objective = choice.objective(suite)?;
+    let questions = asked.questions(suite, subject, Split::Select, choice.select_items)?;
+    let budget = Budget {
+        keep,
+        candidates: choice.candidates,
+        free_ends: choice.free_ends,
+    };
+    search(
+        &subject.model,
+        profile,
+        &questions,
+        &objective,
+        budget,
+        progress,
+    )
+}

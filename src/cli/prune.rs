@@ -1,0 +1,176 @@
+//! `slim prune --keep 24 --preserve retrieval IN OUT`: the whole job, or only the writing.
+
+use super::Passed;
+use super::options::{ChoiceOptions, Depth, SuiteOptions, read_json};
+use super::progress::Bar;
+use super::score::{ScoreItems, score};
+use super::subject::Subject;
+use super::verify::{Exam, ProofOptions};
+use super::{plan::choose, progress};
+use crate::arch::{Arch, KeepSet, parse_ranges};
+use crate::checkpoint::{Checkpoint, check_target};
+use crate::convert::OutType;
+use crate::eval::Progress;
+use crate::plan::{Plan, SCHEMA_VERSION};
+use crate::prune::{Request, target_format, write};
+use crate::report::terminal;
+use crate::suite::Split;
+use crate::verify::check_structure;
+use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  slim prune --keep 24 --preserve retrieval model.safetensors small.gguf
+  slim prune --drop 6 --preserve knowledge=1,language=0.5 --gate 'knowledge>=0.9' model/ small/
+  slim prune --drop-layers 20-23 model.gguf small.gguf
+  slim prune --plan plan.json --outtype q8_0 model/ small.gguf
+
+--keep and --drop score the layers, choose, write, and verify the written file.
+--plan and --drop-layers only write what was decided.")]
+pub(super) struct Args {
+    /// A .safetensors or .gguf file, or a Hugging Face folder
+    input: PathBuf,
+    /// Where the result goes: its extension says the format, a folder means Hugging Face
+    output: PathBuf,
+    #[command(flatten)]
+    depth: Depth,
+    /// Layers to drop, as 20-27,3
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["keep", "drop", "plan"])]
+    drop_layers: Option<String>,
+    /// A plan that `slim plan` wrote
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keep", "drop"])]
+    plan: Option<PathBuf>,
+    /// The type of the weight matrices: keep, f32, f16, bf16, q8_0
+    #[arg(long, value_name = "TYPE", default_value_t = OutType::Keep)]
+    outtype: OutType,
+    /// The GGUF name of the tokenizer's splitting rule, where slim cannot tell it
+    #[arg(long, value_name = "NAME")]
+    tokenizer_pre: Option<String>,
+    #[command(flatten)]
+    suite: SuiteOptions,
+    #[command(flatten)]
+    score: ScoreItems,
+    #[command(flatten)]
+    choice: ChoiceOptions,
+    #[command(flatten)]
+    proof: ProofOptions,
+}
+
+pub(super) fn run(args: &Args) -> Result<Passed> {
+    target_format(&args.output)?;
+    check_target(&args.output, &[&args.input])?;
+    let checkpoint = Checkpoint::open(&args.input)?;
+    match args.decided(&checkpoint)? {
+        Some(keep) => args.write_decided(&checkpoint, &keep),
+        None => args.whole_job(checkpoint),
+    }
+}
+
+impl Args {
+    /// The keep set, where the command line or a plan names it.
+    fn decided(&self, checkpoint: &Checkpoint) -> Result<Option<KeepSet>> {
+        let n_layers = Arch::of(checkpoint)?.n_layers(checkpoint)?;
+        if let Some(layers) = &self.drop_layers {
+            return Ok(Some(KeepSet::without(n_layers, &parse_ranges(layers)?)?));
+        }
+        let Some(path) = &self.plan else {
+            self.depth.kept(n_layers)?;
+            return Ok(None);
+        };
+        let plan: Plan = read_json(path, "plan")?;
+        ensure!(
+            plan.schema_version == SCHEMA_VERSION && plan.n_layers == n_layers,
+            "{}: a plan of version {} for {} layers, but the model has {n_layers} and this slim reads version {SCHEMA_VERSION}",
+            path.display(),
+            plan.schema_version,
+            plan.n_layers
+        );
+        plan.keep.check(n_layers)?;
+        Ok(Some(plan.keep))
+    }
+
+    fn write_decided(&self, checkpoint: &Checkpoint, keep: &KeepSet) -> Result<Passed> {
+        let progress = Bar::new();
+        self.write(checkpoint, keep, None, &progress)?;
+        check_structure(&Checkpoint::open(&self.output)?)?;
+        progress.clear();
+        if self.proof.gate.is_empty() {
+            return Ok(true);
+        }
+        let suite = self.suite.open()?;
+        let exam = self.exam(&suite, &progress);
+        let original = Subject::open(&self.input, &progress)?;
+        let before = exam.ask(original, "asking the original")?;
+        exam.conclude(before, &self.output, None)
+    }
+
+    fn whole_job(&self, checkpoint: Checkpoint) -> Result<Passed> {
+        let progress = Bar::new();
+        let suite = self.suite.open()?;
+        self.choice.objective(&suite)?;
+        let subject = Subject::load(checkpoint, &progress)?;
+        let keep = self.depth.kept(subject.model.n_layers())?;
+        let plan = self.choose(&subject, &suite, keep, &progress)?;
+        let measured = serde_json::to_string(&plan)?;
+        self.write(&subject.checkpoint, &plan.keep, Some(measured), &progress)?;
+        if !self.proof.json {
+            progress.clear();
+            println!("{}", terminal::plan(&plan));
+        }
+        let exam = self.exam(&suite, &progress);
+        let before = exam.ask(subject, "asking the original")?;
+        exam.conclude(before, &self.output, Some(plan))
+    }
+
+    fn choose(
+        &self,
+        subject: &Subject,
+        suite: &crate::suite::Suite,
+        keep: usize,
+        progress: &progress::Bar,
+    ) -> Result<Plan> {
+        let items = self.score.calibrate_items;
+        let questions = self
+            .suite
+            .questions(suite, subject, Split::Calibrate, items)?;
+        let profile = score(subject, suite, &questions, items, progress)?;
+        choose(
+            subject,
+            &profile,
+            suite,
+            &self.suite,
+            &self.choice,
+            keep,
+            progress,
+        )
+    }
+
+    fn write(
+        &self,
+        checkpoint: &Checkpoint,
+        keep: &KeepSet,
+        measured: Option<String>,
+        progress: &Bar,
+    ) -> Result<()> {
+        let request = Request {
+            checkpoint,
+            keep,
+            target: &self.output,
+            outtype: self.outtype,
+            tokenizer_pre: self.tokenizer_pre.as_deref(),
+            measured,
+        };
+        progress.begin("writing", checkpoint.total_bytes());
+        write(&request, &|bytes| progress.advance(bytes))
+    }
+
+    fn exam<'a>(&'a self, suite: &'a crate::suite::Suite, progress: &'a Bar) -> Exam<'a> {
+        Exam {
+            suite,
+            asked: &self.suite,
+            proof: &self.proof,
+            progress,
+        }
+    }
+}

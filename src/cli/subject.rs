@@ -1,0 +1,52 @@
+//! A checkpoint that is ready to be asked.
+
+use crate::arch::Arch;
+use crate::checkpoint::Checkpoint;
+use crate::convert::vocabulary::{TextTokenizer, runnable};
+use crate::eval::Progress;
+use crate::model::Model;
+use crate::report::ModelFile;
+use anyhow::{Context, Result};
+use candle_core::Device;
+use std::path::Path;
+
+pub(super) struct Subject {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) model: Model,
+    pub(super) tokenizer: TextTokenizer,
+}
+
+impl Subject {
+    pub(super) fn open(path: &Path, progress: &dyn Progress) -> Result<Self> {
+        Self::load(Checkpoint::open(path)?, progress)
+    }
+
+    pub(super) fn load(checkpoint: Checkpoint, progress: &dyn Progress) -> Result<Self> {
+        let n_layers = Arch::of(&checkpoint)?.n_layers(&checkpoint)?;
+        progress.begin("loading", n_layers as u64);
+        let tokenizer = runnable(&checkpoint)
+            .with_context(|| format!("{}: tokenizer", checkpoint.path().display()))?;
+        let model = Model::load(&checkpoint, &Device::Cpu, |_, _| progress.advance(1))?;
+        Ok(Self {
+            checkpoint,
+            model,
+            tokenizer,
+        })
+    }
+
+    /// The checkpoint's own file or folder name.
+    pub(super) fn name(&self) -> String {
+        let path = self.checkpoint.path();
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        name.to_string_lossy().into_owned()
+    }
+
+    pub(super) fn file(&self) -> Result<ModelFile> {
+        Ok(ModelFile {
+            path: self.checkpoint.path().display().to_string(),
+            bytes: self.checkpoint.total_bytes(),
+            n_layers: self.model.n_layers(),
+            sha256: self.checkpoint.sha256()?,
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! Results for pipelines and for people.
+
+pub mod terminal;
+
+use crate::eval::Outcome;
+use crate::plan::Plan;
+use crate::verify::{Comparison, GateResult};
+use serde::{Deserialize, Serialize};
+
+/// The version of the report's file format.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything about one verification, as `--json` and `--report` write it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// slim's version.
+    pub slim: String,
+    /// The original.
+    pub original: ModelFile,
+    /// The pruned model, as it was read back from disk.
+    pub pruned: ModelFile,
+    /// The suite's name.
+    pub suite: String,
+    /// Where the models ran.
+    pub device: String,
+    /// What they computed in.
+    pub dtype: String,
+    /// How the layers were chosen; absent where slim did not choose them.
+    pub plan: Option<Plan>,
+    /// What was kept and what was lost.
+    pub comparison: Comparison,
+    /// What became of the gates.
+    pub gates: Vec<GateResult>,
+    /// Whether all gates were passed.
+    pub passed: bool,
+}
+
+/// One checkpoint of a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// The path as it was given.
+    pub path: String,
+    /// Bytes of the files that hold tensors.
+    pub bytes: u64,
+    /// Layers.
+    pub n_layers: usize,
+    /// SHA-256 of the content; see [`crate::checkpoint::Checkpoint::sha256`].
+    pub sha256: String,
+}
+
+/// One model's results, as `slim eval --json` writes them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// slim's version.
+    pub slim: String,
+    /// The model.
+    pub model: ModelFile,
+    /// The suite's name.
+    pub suite: String,
+    /// The tables.
+    pub summary: crate::eval::Summary,
+    /// Every question's result.
+    pub outcomes: Vec<Outcome>,
+}
