@@ -9,7 +9,23 @@ macro_rules! tasks {
     };
 }
 
-const TASKS: &[(&str, &str)] = tasks!["knowledge_facts.json",];
+const TASKS: &[(&str, &str)] = tasks![
+    "knowledge_nature.json",
+    "knowledge_people.json",
+    "knowledge_places.json",
+    "language_agreement.json",
+    "language_brackets.json",
+    "language_coherence.json",
+    "language_embedding.json",
+    "language_forms.json",
+    "reasoning_holders.json",
+    "reasoning_numbers.json",
+    "reasoning_order.json",
+    "reasoning_principles.json",
+    "reasoning_rules.json",
+    "retrieval_people.json",
+    "retrieval_words.json",
+];
 
 impl Suite {
     /// The embedded suite: four families in all protocols, a few hundred short items.

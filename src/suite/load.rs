@@ -7,14 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::task::LETTERS;
-use super::{Family, Item, Protocol, SCHEMA_VERSION, Suite, Task, split};
+use super::{Family, Item, Protocol, Suite, Task, check, split};
 
 /// A task file above this size is refused before it is read: 64 MiB.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
-
-/// More than this is a mistake: an item would take longer than a whole suite should.
-const MAX_NEW_TOKENS: usize = 4096;
 
 /// Why a suite could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +178,7 @@ pub(super) fn task(path: &Path, bytes: &[u8]) -> Result<Task, Error> {
         shots: items(path, "shot", file.shots)?,
         items: items(path, "item", file.items)?,
     };
-    check_task(&task).map_err(|(field, problem)| invalid(path, &field, problem))?;
+    check::task(&task).map_err(|(field, problem)| invalid(path, &field, problem))?;
     split::assign(&mut task.items);
     Ok(task)
 }
@@ -201,9 +197,14 @@ fn items(path: &Path, kind: &str, values: Vec<Value>) -> Result<Vec<Item>, Error
             "" => format!("{kind} {index}"),
             id => format!("{kind} {id:?}"),
         };
-        let item: Item = serde_json::from_value(value)
-            .map_err(|error| invalid(path, &place, format!("{error}; see docs/suite.md")))?;
-        check_item(&item).map_err(|(field, problem)| {
+        let item: Item = serde_json::from_value(value.clone()).map_err(|error| {
+            invalid(
+                path,
+                &format!("{place}{}", faulty_field(&value)),
+                format!("{error}; see docs/suite.md"),
+            )
+        })?;
+        check::item(&item).map_err(|(field, problem)| {
             invalid(path, &format!("{place}, field \"{field}\""), problem)
         })?;
         let problem = match (kind, id.is_empty()) {
@@ -225,142 +226,28 @@ fn items(path: &Path, kind: &str, values: Vec<Value>) -> Result<Vec<Item>, Error
     Ok(items)
 }
 
+/// Which field of an unreadable item is at fault: the one that cannot be read alone either, since
+/// none is required by itself. serde's own message names neither field nor number.
+fn faulty_field(item: &Value) -> String {
+    let alone = |(key, value): (&String, &Value)| {
+        serde_json::from_value::<Item>(serde_json::json!({ key: value })).is_err()
+    };
+    match item
+        .as_object()
+        .and_then(|fields| fields.iter().find(|field| alone(*field)))
+    {
+        Some((key, value)) => {
+            let shown: String = value.to_string().chars().take(60).collect();
+            format!(", field {key:?} = {shown}")
+        }
+        None => String::new(),
+    }
+}
+
 fn invalid(path: &Path, place: &str, problem: String) -> Error {
     Error::Invalid {
         path: path.to_owned(),
         place: place.to_owned(),
         problem,
     }
-}
-
-/// Field and problem of the first thing wrong with an item by itself.
-fn check_item(item: &Item) -> Result<(), (&'static str, String)> {
-    let fail = |field, problem: String| Err((field, problem));
-    let count = item.options.len();
-    if count == 1 || count > LETTERS.len() {
-        return fail(
-            "options",
-            format!("has {count}: give 2 to {}, or none", LETTERS.len()),
-        );
-    }
-    if item.answer >= count.max(1) {
-        let problem = format!(
-            "is {} but there are {count} options, counted from 0",
-            item.answer
-        );
-        return fail("answer", problem);
-    }
-    for (field, texts) in [("options", &item.options), ("accept", &item.accept)] {
-        let mut seen = HashSet::new();
-        for text in texts {
-            if text.trim().is_empty() {
-                return fail(
-                    field,
-                    "has an empty text: fill it in or remove it".to_owned(),
-                );
-            }
-            if text.trim() != text {
-                return fail(
-                    field,
-                    format!("{text:?} has space at an end: remove it, prompts add their own"),
-                );
-            }
-            if !seen.insert(text) {
-                return fail(field, format!("has {text:?} twice: make each different"));
-            }
-        }
-    }
-    for (field, text) in [
-        ("context", &item.context),
-        ("question", &item.question),
-        ("stem", &item.stem),
-    ] {
-        if text.trim_end() != text {
-            return fail(
-                field,
-                "ends in white space: remove it, prompts add their own".to_owned(),
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Place and problem of the first thing wrong with a task whose items are right by themselves.
-fn check_task(task: &Task) -> Result<(), (String, String)> {
-    let fail = |field: &str, problem: String| Err((format!("field \"{field}\""), problem));
-    if task.schema_version != SCHEMA_VERSION {
-        let problem = format!(
-            "is {} but this slim reads version {SCHEMA_VERSION}: use the slim that wrote it, or convert it",
-            task.schema_version
-        );
-        return fail("schema_version", problem);
-    }
-    if task.task.trim().is_empty() {
-        return fail("task", "is empty: give the task a name".to_owned());
-    }
-    if task.stop.iter().any(String::is_empty) {
-        return fail(
-            "stop",
-            "has an empty string, which ends every text at once: remove it".to_owned(),
-        );
-    }
-    if !(1..=MAX_NEW_TOKENS).contains(&task.max_new_tokens) {
-        let problem = format!("is {}: give 1 to {MAX_NEW_TOKENS}", task.max_new_tokens);
-        return fail("max_new_tokens", problem);
-    }
-    if task.items.is_empty() {
-        return fail(
-            "items",
-            "is empty: give the task at least one item".to_owned(),
-        );
-    }
-    if task.protocols.is_empty() {
-        return fail(
-            "protocols",
-            format!("is empty: name some of {}", known_protocols()),
-        );
-    }
-    for protocol in &task.protocols {
-        if !task.items.iter().any(|item| task.serves(item, *protocol)) {
-            let needs = needs(*protocol);
-            let problem =
-                format!("names {protocol}, but no item has {needs}: add them or remove it");
-            return fail("protocols", problem);
-        }
-    }
-    for item in &task.items {
-        if !task
-            .protocols
-            .iter()
-            .any(|protocol| task.serves(item, *protocol))
-        {
-            let ways: Vec<_> = task
-                .protocols
-                .iter()
-                .map(|p| format!("{p} ({})", needs(*p)))
-                .collect();
-            let problem = format!(
-                "lacks the fields of every protocol of the task: {}",
-                ways.join(", ")
-            );
-            return Err((format!("item {:?}", item.id), problem));
-        }
-    }
-    Ok(())
-}
-
-fn needs(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Choice => "a question and options",
-        Protocol::Continuation => "options",
-        Protocol::Generate => "a stem and an answer",
-    }
-}
-
-fn known_protocols() -> String {
-    Protocol::ALL
-        .iter()
-        .map(|protocol| protocol.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
 }

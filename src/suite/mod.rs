@@ -5,11 +5,13 @@
 //! [`Suite::embedded`] is the suite that slim carries; [`Suite::open`] reads people's own files in
 //! the same format, which `docs/suite.md` describes.
 
+mod check;
 mod embedded;
 mod load;
 mod names;
 mod split;
 mod task;
+mod write;
 
 pub use load::{Error, MAX_FILE_BYTES};
 pub use names::{Family, Protocol, Split, UnknownName};

@@ -51,6 +51,15 @@ impl ValueType {
         self as u32
     }
 
+    /// True of integers and truth values.
+    fn is_integer(self) -> bool {
+        self.is_number() && !matches!(self, Self::F32 | Self::F64)
+    }
+
+    fn is_number(self) -> bool {
+        self.size().is_some()
+    }
+
     fn size(self) -> Option<u64> {
         TYPES.get(self as usize).and_then(|row| row.1)
     }
@@ -299,18 +308,20 @@ impl<'a> Value<'a> {
         all_text.then(|| strings.filter_map(|s| std::str::from_utf8(s).ok()))
     }
 
-    /// The integers (or truth values) of an array, if all of them fit.
+    /// The integers (or truth values) of an array of them, if all fit.
     pub fn iter_i64(&self) -> Option<impl Iterator<Item = i64>> {
-        let all_fit = self.elements()?.all(|v| v.as_i64().is_some());
+        let (element, _) = self.array()?;
+        let all_fit = element.is_integer() && self.elements()?.all(|v| v.as_i64().is_some());
         let elements = self.elements()?;
         all_fit.then(|| elements.filter_map(|v| v.as_i64()))
     }
 
-    /// The numbers of an array, if all elements are numbers.
+    /// The numbers of an array of numbers.
     pub fn iter_f64(&self) -> Option<impl Iterator<Item = f64>> {
-        let all_numbers = self.elements()?.all(|v| v.as_f64().is_some());
+        let (element, _) = self.array()?;
         let elements = self.elements()?;
-        all_numbers.then(|| elements.filter_map(|v| v.as_f64()))
+        let numbers = elements.filter_map(|v| v.as_f64());
+        element.is_number().then_some(numbers)
     }
 
     /// The array of the elements at `indices`, in that order and of the same type, whatever that

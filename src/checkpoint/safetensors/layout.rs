@@ -50,8 +50,7 @@ impl<'a> Companions<'a> {
             else {
                 return Err(wrong("that is no plain file name"));
             };
-            let twin = path.file_name() == target.file_name();
-            if named.insert(name, content).is_some() || twin {
+            if named.insert(name, content).is_some() {
                 return Err(wrong("there are two of this name"));
             }
         }
@@ -194,6 +193,10 @@ pub fn write_beside(
     let mut missing = Vec::new();
     for (name, content) in companions.named(target)? {
         let place = folder.join(name);
+        if place.file_name() == target.file_name() {
+            let problem = format!("{name} is the name of a file that belongs beside it");
+            return Err(Error::target(target, problem));
+        }
         if fs::symlink_metadata(&place).is_err() {
             missing.push((place, content));
         } else if !content.equals(&place) {

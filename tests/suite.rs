@@ -1,0 +1,401 @@
+//! The embedded suite keeps its promises, and people's own task files are read strictly.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use slim::suite::{Family, Item, Protocol, Split, Suite, Task};
+
+#[path = "../examples/generate_suite.rs"]
+#[allow(dead_code)]
+mod generate_suite;
+
+fn tasks_folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/suite/tasks")
+}
+
+/// Opens one task file with this text.
+fn open_text(text: &str) -> Result<Suite, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("mine.json");
+    std::fs::write(&file, text).expect("written");
+    Suite::open(&file).map_err(|error| error.to_string())
+}
+
+/// A task of two small items, with `from` replaced by `to`.
+fn edited(from: &str, to: &str) -> Result<Suite, String> {
+    const GOOD: &str = r#"{"schema_version": 1, "task": "mine", "family": "knowledge",
+        "protocols": ["choice", "continuation"], "items": [
+        {"id": "a", "question": "Who?", "stem": "It is", "options": ["you", "me"], "answer": 1},
+        {"id": "b", "question": "Where?", "stem": "It is", "options": ["here", "there"], "answer": 0}]}"#;
+    assert!(
+        from.is_empty() || GOOD.contains(from),
+        "{from} is not in the text"
+    );
+    open_text(&if from.is_empty() {
+        GOOD.to_owned()
+    } else {
+        GOOD.replacen(from, to, 1)
+    })
+}
+
+fn served(suite: &Suite, family: Family, protocol: Protocol) -> Vec<(&Task, &Item)> {
+    let tasks = suite.tasks.iter().filter(|task| task.family == family);
+    let items = tasks.flat_map(|task| task.items.iter().map(move |item| (task, item)));
+    items
+        .filter(|(task, item)| task.serves(item, protocol))
+        .collect()
+}
+
+#[test]
+fn every_family_has_two_tasks_and_a_hundred_items_in_every_protocol() {
+    let suite = Suite::embedded();
+    for &family in Family::ALL {
+        for &protocol in Protocol::ALL {
+            let served = served(&suite, family, protocol);
+            let tasks: HashSet<&str> = served.iter().map(|(task, _)| task.task.as_str()).collect();
+            assert!(tasks.len() >= 2, "{family} {protocol}: {tasks:?}");
+            assert!(served.len() >= 100, "{family} {protocol}: {}", served.len());
+        }
+    }
+}
+
+#[test]
+fn the_embedded_tasks_are_the_files_of_the_folder_in_their_layout() {
+    let opened = Suite::open(tasks_folder()).expect("the folder reads");
+    assert_eq!(opened.tasks, Suite::embedded().tasks);
+    for task in &opened.tasks {
+        let file = tasks_folder().join(format!("{}.json", task.task));
+        let text = std::fs::read_to_string(&file).expect("named after its task");
+        assert!(
+            task.to_json() == text,
+            "{}: not as Task::to_json writes it",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn the_generated_tasks_are_what_the_generator_makes() {
+    for task in generate_suite::tasks() {
+        let file = tasks_folder().join(format!("{}.json", task.task));
+        let text = std::fs::read_to_string(&file).expect("a file a task");
+        assert!(
+            task.to_json() == text,
+            "{} differs: cargo run --example generate_suite",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn right_answers_are_spread_evenly_over_the_positions() {
+    for task in Suite::embedded().tasks {
+        let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for item in &task.items {
+            *counts.entry((item.options.len(), item.answer)).or_default() += 1;
+        }
+        for ((options, _), count) in &counts {
+            let same = counts
+                .iter()
+                .filter(|((n, _), _)| n == options)
+                .map(|(_, count)| *count);
+            let (total, positions) = (same.clone().sum::<usize>(), *options);
+            assert!(
+                same.count() == positions,
+                "{}: a position is never right",
+                task.task
+            );
+            assert!(
+                count.abs_diff(total / positions) <= 1,
+                "{}: {counts:?}",
+                task.task
+            );
+        }
+    }
+}
+
+#[test]
+fn prompts_are_short_and_end_without_space() {
+    let suite = Suite::embedded();
+    for task in &suite.tasks {
+        for item in &task.items {
+            for &protocol in Protocol::ALL.iter().filter(|p| task.serves(item, **p)) {
+                let prompt = task.prompt(item, protocol);
+                assert_eq!(prompt.trim_end(), prompt, "{} {}", task.task, item.id);
+                assert!(prompt.len() < 900, "{} {}: {prompt}", task.task, item.id);
+                let right = task.candidates(item, protocol);
+                assert!(
+                    right
+                        .iter()
+                        .all(|c| prompt.is_empty() || c.starts_with(' '))
+                );
+                let said = format!(" {}.\nMore", item.target());
+                assert!(task.accepts(item, &said), "{} {}", task.task, item.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_wrong_option_is_accepted() {
+    for task in Suite::embedded().tasks {
+        for item in &task.items {
+            let wrong = item
+                .options
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i != item.answer);
+            for (_, option) in wrong {
+                assert!(
+                    !task.accepts(item, option),
+                    "{} {}: {option}",
+                    task.task,
+                    item.id
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn splits_are_one_to_one_to_three_in_every_task_and_slice() {
+    for task in Suite::embedded().tasks {
+        let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
+        for item in &task.items {
+            counts.entry(item.main_slice()).or_default()[item.split as usize] += 1;
+        }
+        for (slice, [calibrate, select, report]) in counts {
+            let fifth = (calibrate + select + report) / 5;
+            assert!(calibrate.abs_diff(fifth) <= 1, "{} {slice}", task.task);
+            assert!(select.abs_diff(fifth) <= 1, "{} {slice}", task.task);
+            assert!(report >= 3 * fifth, "{} {slice}", task.task);
+        }
+    }
+}
+
+#[test]
+fn a_sample_is_spread_over_tasks_and_slices_and_grows_by_adding() {
+    let suite = Suite::embedded();
+    let (small, large) = (
+        suite.sample(Split::Report, 12),
+        suite.sample(Split::Report, 30),
+    );
+    for &family in Family::ALL {
+        let ids = |sample: &[(&Task, &Item)]| -> Vec<String> {
+            let of_family = sample.iter().filter(|(task, _)| task.family == family);
+            of_family
+                .map(|(task, item)| format!("{}/{}", task.task, item.id))
+                .collect()
+        };
+        let (few, more) = (ids(&small), ids(&large));
+        assert_eq!(few.len(), 12);
+        assert_eq!(few, more[..12], "{family}");
+        let mut cells: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for (task, item) in large.iter().filter(|(task, _)| task.family == family) {
+            *cells.entry((&task.task, item.main_slice())).or_default() += 1;
+        }
+        let tasks = suite
+            .tasks
+            .iter()
+            .filter(|task| task.family == family)
+            .count();
+        let (least, most) = (cells.values().min(), cells.values().max());
+        assert!(cells.len() >= 2 * tasks, "{family}: {cells:?}");
+        assert!(
+            most.zip(least)
+                .is_some_and(|(most, least)| most - least <= 1),
+            "{cells:?}"
+        );
+    }
+    let all = suite.sample(Split::Calibrate, usize::MAX);
+    let calibrate = suite.tasks.iter().flat_map(|task| &task.items);
+    assert_eq!(
+        all.len(),
+        calibrate
+            .filter(|item| item.split == Split::Calibrate)
+            .count()
+    );
+}
+
+#[test]
+fn a_task_written_and_opened_again_is_the_same() {
+    for task in Suite::embedded().tasks {
+        let again = open_text(&task.to_json()).expect("reads back");
+        assert_eq!(again.tasks, [task]);
+    }
+}
+
+#[test]
+fn a_small_file_of_ones_own_is_a_suite() {
+    let suite = edited("", "").expect("valid");
+    let task = &suite.tasks[0];
+    assert_eq!((suite.name.as_str(), task.items.len()), ("mine", 2));
+    assert_eq!(
+        (task.stop.as_slice(), task.max_new_tokens),
+        (&["\n".to_owned()][..], 12)
+    );
+    assert!(!task.serves(&task.items[0], Protocol::Generate));
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            "knowledge",
+            "recall",
+            &["recall", "knowledge", "retrieval", "line 1"],
+        ),
+        ("\"choice\"", "\"letters\"", &["letters", "continuation"]),
+        (
+            "schema_version\": 1",
+            "schema_version\": 9",
+            &["schema_version", "is 9", "version 1"],
+        ),
+        ("\"task\"", "\"name\"", &["name", "task"]),
+        (
+            "answer\": 1",
+            "answer\": 2",
+            &["item \"a\"", "answer", "2 options"],
+        ),
+        (
+            "answer\": 1",
+            "answer\": -1",
+            &["item \"a\"", "answer", "-1"],
+        ),
+        (
+            "answer\": 1",
+            "answer\": 1.5",
+            &["item \"a\"", "answer", "1.5"],
+        ),
+        (
+            "\"answer\"",
+            "\"anwser\"",
+            &["item \"a\"", "anwser", "answer"],
+        ),
+        (
+            "\"id\": \"b\"",
+            "\"id\": \"a\"",
+            &["item \"a\"", "id", "twice"],
+        ),
+        ("\"id\": \"b\",", "", &["item 1", "id", "missing"]),
+        (
+            "[\"you\", \"me\"]",
+            "[\"me\", \"me\"]",
+            &["item \"a\"", "options", "twice"],
+        ),
+        (
+            "[\"you\", \"me\"]",
+            "[\"you\", \"\"]",
+            &["item \"a\"", "options", "empty"],
+        ),
+        (
+            "[\"you\", \"me\"]",
+            "[\"you\", \" me\"]",
+            &["item \"a\"", "options", "space"],
+        ),
+        (
+            "[\"you\", \"me\"]",
+            "[\"me\"]",
+            &["item \"a\"", "options", "2 to 26"],
+        ),
+        (
+            "\"It is\"",
+            "\"It is \"",
+            &["item \"a\"", "stem", "white space"],
+        ),
+        ("\"continuation\"", "\"generate\", \"choice\"", &[]),
+        (
+            "\"choice\", \"continuation\"",
+            "",
+            &["protocols", "choice, continuation, generate"],
+        ),
+        (
+            "\"protocols\"",
+            "\"stop\": [\"\"], \"protocols\"",
+            &["stop", "empty"],
+        ),
+        (
+            "\"protocols\"",
+            "\"max_new_tokens\": 0, \"protocols\"",
+            &["max_new_tokens", "1 to"],
+        ),
+        ("}]}", "}", &["mine.json", "line 4"]),
+    ];
+    for (from, to, expected) in cases {
+        let result = edited(from, to);
+        if expected.is_empty() {
+            assert!(result.is_ok(), "{from} → {to}: {result:?}");
+            continue;
+        }
+        let error = result.expect_err(to);
+        assert!(error.contains("mine.json"), "{error}");
+        for word in *expected {
+            assert!(
+                error.contains(word),
+                "{from} → {to}: {error:?} lacks {word:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_item_without_the_fields_of_any_protocol_is_refused() {
+    let error = edited(
+        "\"question\": \"Who?\", \"stem\": \"It is\", \"options\": [\"you\", \"me\"], \"answer\": 1",
+        "\"stem\": \"x\"",
+    );
+    let error = error.expect_err("cannot be asked");
+    assert!(
+        error.contains("item \"a\"") && error.contains("options"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_is_read_in_name_order_and_task_names_are_unique() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let empty = Suite::open(folder.path())
+        .expect_err("nothing there")
+        .to_string();
+    assert!(empty.contains("no *.json"), "{empty}");
+    let mut task = Suite::embedded().tasks.swap_remove(0);
+    for (file, name) in [
+        ("b.json", "second"),
+        ("a.json", "first"),
+        ("notes.txt", "third"),
+    ] {
+        task.task = name.to_owned();
+        std::fs::write(folder.path().join(file), task.to_json()).expect("written");
+    }
+    let suite = Suite::open(folder.path()).expect("two tasks");
+    let names: Vec<&str> = suite.tasks.iter().map(|task| task.task.as_str()).collect();
+    assert_eq!(names, ["first", "second"]);
+    task.task = "first".to_owned();
+    std::fs::write(folder.path().join("c.json"), task.to_json()).expect("written");
+    let twice = Suite::open(folder.path())
+        .expect_err("two of a name")
+        .to_string();
+    assert!(
+        twice.contains("c.json") && twice.contains("\"first\""),
+        "{twice}"
+    );
+    let absent = Suite::open(folder.path().join("absent.json"))
+        .expect_err("absent")
+        .to_string();
+    assert!(absent.contains("absent.json"), "{absent}");
+}
+
+#[test]
+fn a_file_above_the_size_cap_is_refused_unread() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("huge.json");
+    let sparse = std::fs::File::create(&file).expect("created");
+    sparse
+        .set_len(slim::suite::MAX_FILE_BYTES + 1)
+        .expect("sparse");
+    let error = Suite::open(&file).expect_err("too large").to_string();
+    assert!(
+        error.contains("huge.json") && error.contains("larger"),
+        "{error}"
+    );
+}
