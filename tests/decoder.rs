@@ -1,25 +1,16 @@
 //! The decoder against transformers (golden files in ../shared) and candle-transformers.
 
+mod support;
+
 use candle_core::{DType, Device, Tensor};
 use slim::checkpoint::Checkpoint;
 use slim::importance::cosine_distances;
 use slim::model::{KvCache, Model};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use support::golden;
 
 /// Models of the llama description with golden files.
 const GOLDEN: &[&str] = &["llama", "mistral", "stories260k"];
-
-/// The folder of a golden case; says so and gives nothing where ../shared is not there.
-fn golden(name: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/golden")
-        .join(name);
-    if !folder.is_dir() {
-        eprintln!("skipped: {} is not there", folder.display());
-        return None;
-    }
-    Some(folder)
-}
 
 fn load(path: &Path) -> Model {
     let checkpoint = Checkpoint::open(path).unwrap();

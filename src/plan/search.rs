@@ -7,11 +7,14 @@
 use super::objective::Objective;
 use super::{Plan, SCHEMA_VERSION, Step};
 use crate::arch::KeepSet;
-use crate::eval::{Engine, Progress, Question, Silent};
+use crate::eval::{Engine, Progress, Question, Share};
 use crate::importance::Profile;
 use crate::model::Model;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
+
+/// Units of progress that a step counts.
+const STEP: u64 = 1000;
 
 /// How many layers may stay, and what the search may spend.
 #[derive(Debug, Clone, Copy)]
@@ -57,16 +60,21 @@ pub fn search(
 
     let engine = Engine::new(model);
     let mut keep = KeepSet::all(n_layers);
-    let tokens = engine.work(questions, std::slice::from_ref(&keep)) / n_layers as u64;
-    progress.begin("choosing layers", to_drop as u64 * 100);
-    let _ = tokens;
-    let whole = engine.log_probs(questions, std::slice::from_ref(&keep), &Silent)?;
+    // A step costs about as much as another, and the whole model about as one step's quarter.
+    progress.begin("choosing layers", to_drop as u64 * STEP + STEP / 4);
+    let whole = step(
+        &engine,
+        questions,
+        std::slice::from_ref(&keep),
+        STEP / 4,
+        progress,
+    )?;
     let whole = whole.first().context("the whole model has answers")?;
     let (mut steps, mut loss) = (Vec::new(), 0.0);
     while keep.len() > budget.keep {
         let tried = most_promising(&scores, budget.candidates);
         let masks: Vec<KeepSet> = tried.iter().map(|&layer| keep.drop_layer(layer)).collect();
-        let answers = engine.log_probs(questions, &masks, &Silent)?;
+        let answers = step(&engine, questions, &masks, STEP, progress)?;
         let outcomes = tried.iter().zip(&answers).map(|(&layer, answers)| {
             let families = Objective::falls(questions, whole, answers);
             (layer, objective.loss(&families), families)
@@ -86,7 +94,6 @@ pub fn search(
             families,
             tried: masks.len(),
         });
-        progress.advance(100);
     }
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
@@ -99,6 +106,18 @@ pub fn search(
         objective: objective.weights().clone(),
         steps,
     })
+}
+
+/// Candidate log-probabilities under some keep sets: `[mask][question][candidate]`.
+fn step(
+    engine: &Engine,
+    questions: &[Question],
+    masks: &[KeepSet],
+    worth: u64,
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<Vec<f64>>>> {
+    let share = Share::new(progress, worth, engine.work(questions, masks));
+    engine.log_probs(questions, masks, &share)
 }
 
 /// What the profile expects of every layer that may go.

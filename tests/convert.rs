@@ -1,0 +1,134 @@
+//! Conversion against llama.cpp's own converter (golden files in ../shared), there and back.
+
+mod support;
+
+use slim::arch::{Arch, KeepSet};
+use slim::checkpoint::gguf::Metadata;
+use slim::checkpoint::{Checkpoint, DType};
+use slim::convert::OutType;
+use slim::prune::{Request, write};
+use std::collections::BTreeMap;
+use std::path::Path;
+use support::golden;
+
+const GOLDEN: &[&str] = &["llama", "mistral", "stories260k"];
+
+/// Writes all layers of a checkpoint to a target.
+fn convert(source: &Path, target: &Path, outtype: OutType) {
+    let checkpoint = Checkpoint::open(source).unwrap();
+    let arch = Arch::of(&checkpoint).unwrap();
+    let request = Request {
+        checkpoint: &checkpoint,
+        keep: &KeepSet::all(arch.n_layers(&checkpoint).unwrap()),
+        target,
+        outtype,
+        tokenizer_pre: None,
+        measured: None,
+    };
+    write(&request, &|_| {}).unwrap();
+}
+
+/// Key → (type, encoded value), without what may differ: the name and our provenance.
+fn comparable(metadata: &Metadata) -> BTreeMap<String, (u32, Vec<u8>)> {
+    metadata
+        .iter()
+        .filter(|(key, _)| *key != "general.name" && !key.starts_with("slim."))
+        .map(|(key, value)| {
+            let encoded = (value.ty().id(), value.encoded().to_vec());
+            (key.to_owned(), encoded)
+        })
+        .collect()
+}
+
+#[test]
+fn hugging_face_to_gguf_is_what_the_stock_converter_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let types = [
+        ("f32", DType::F32),
+        ("f16", DType::F16),
+        ("bf16", DType::BF16),
+    ];
+    for name in GOLDEN {
+        let Some(source) = golden(name) else { continue };
+        for (suffix, dtype) in types {
+            let stock = source.join(format!("converted.{suffix}.gguf"));
+            if !stock.exists() {
+                continue;
+            }
+            let target = folder.path().join(format!("{name}.{suffix}.gguf"));
+            convert(&source, &target, OutType::Only(dtype));
+            let (ours, theirs) = (
+                Checkpoint::open(&target).unwrap(),
+                Checkpoint::open(&stock).unwrap(),
+            );
+            assert_eq!(
+                comparable(ours.gguf().unwrap()),
+                comparable(theirs.gguf().unwrap()),
+                "{name} {suffix}"
+            );
+            assert_eq!(ours.tensors().len(), theirs.tensors().len());
+            for (our, their) in ours.tensors().iter().zip(theirs.tensors()) {
+                assert_eq!(our.name, their.name, "{name} {suffix}");
+                assert_eq!((our.dtype, &our.shape), (their.dtype, &their.shape));
+                assert!(ours.bytes(our) == theirs.bytes(their), "{} differs", our.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn gguf_to_hugging_face_gives_the_original_weights_back() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in GOLDEN {
+        let Some(source) = golden(name) else { continue };
+        let stock = source.join("converted.f32.gguf");
+        let target = folder.path().join(name);
+        let original = Checkpoint::open(&source).unwrap();
+        let dtype = original.tensors()[0].dtype;
+        convert(&stock, &target, OutType::Only(dtype));
+        let back = Checkpoint::open(&target).unwrap();
+        assert_eq!(back.tensors().len(), original.tensors().len());
+        for theirs in original.tensors() {
+            let ours = back.tensor(&theirs.name).unwrap();
+            assert_eq!(ours.shape, theirs.shape);
+            assert!(
+                back.bytes(ours) == original.bytes(theirs),
+                "{name}: {} differs",
+                theirs.name
+            );
+        }
+        for field in ["num_hidden_layers", "hidden_size", "rms_norm_eps", "vocab_size"] {
+            let ours = back.hf().unwrap().config.get(field);
+            assert_eq!(ours, original.hf().unwrap().config.get(field), "{name} {field}");
+        }
+    }
+}
+
+#[test]
+fn q8_0_blocks_are_within_half_a_step_of_the_weights() {
+    let Some(source) = golden("stories260k") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("q8.gguf");
+    convert(&source, &target, OutType::Only(DType::Q8_0));
+    let quantised = Checkpoint::open(&target).unwrap();
+    let stock = Checkpoint::open(&source.join("converted.f32.gguf")).unwrap();
+    let mut seen = 0;
+    for ours in quantised.tensors().iter().filter(|t| t.dtype == DType::Q8_0) {
+        let theirs = stock.tensor(&ours.name).unwrap();
+        let floats: Vec<f32> = stock
+            .bytes(theirs)
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
+        for (block, values) in quantised.bytes(ours).chunks_exact(34).zip(floats.chunks(32)) {
+            let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f32();
+            let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (quant, value) in block[2..].iter().zip(values) {
+                let error = (f32::from(*quant as i8) * scale - value).abs();
+                assert!(error <= 0.51 * scale + largest * 1e-3, "{}: {error}", ours.name);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 100);
+}
