@@ -12,9 +12,9 @@ pub mod gguf;
 mod hf;
 mod output;
 pub mod safetensors;
+mod sniff;
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub use hf::HfFiles;
 pub use output::{Data, OutTensor, Producer};
 
 use file::MappedFile;
+use sniff::{Sniffed, sniff};
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,36 +290,6 @@ impl Checkpoint {
 
 /// A mistake in slim, not in a file: every range of this checkpoint was checked when it was opened.
 const FOREIGN: &str = "a tensor of this checkpoint";
-
-enum Sniffed {
-    Gguf,
-    Safetensors,
-    Other(&'static str),
-}
-
-/// What a file is, by its first bytes; its name only helps with what is too short or unclear.
-fn sniff(path: &Path) -> Result<Sniffed, Error> {
-    let mut head = [0u8; 9];
-    let mut filled = 0;
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest).map_err(Error::io("read", path))? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    let named = |extension: &str| path.extension().is_some_and(|e| e == extension);
-    Ok(match head.get(..filled).unwrap_or_default() {
-        [] => Sniffed::Other("it is empty"),
-        [b'G', b'G', b'U', b'F', ..] => Sniffed::Gguf,
-        _ if named("gguf") => Sniffed::Gguf,
-        [.., b'{'] if filled == head.len() => Sniffed::Safetensors,
-        _ if named("safetensors") => Sniffed::Safetensors,
-        [b'P', b'K', 3, 4, ..] => Sniffed::Other("it is a zip archive, as pickled weights are"),
-        [b'{', ..] => Sniffed::Other("it is a JSON file; give the folder that it lies in"),
-        _ => Sniffed::Other("its first bytes are of neither format"),
-    })
-}
 
 /// A shard opened by itself would look like a model with most tensors missing.
 fn refuse_lone_shard(dir: &Path, path: &Path) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use slim::checkpoint::Checkpoint;
 
-use crate::golden_ggufs;
+use crate::{golden_folders, golden_ggufs};
 
 #[test]
 fn gguf_rs_finds_the_same_tensors_at_the_same_places() {
@@ -49,5 +49,23 @@ fn gguf_rs_reads_the_same_scalars() {
             compared += 1;
         }
         assert!(compared > 10);
+    }
+}
+
+/// Names, types, shapes and bytes, through the reference crate.
+#[test]
+fn the_safetensors_crate_finds_the_same_tensors_in_the_golden_folders() {
+    for folder in golden_folders() {
+        let ours = Checkpoint::open(&folder).unwrap();
+        let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+        let theirs = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(theirs.len(), ours.tensors().len());
+        for tensor in ours.tensors() {
+            let view = theirs.tensor(&tensor.name).unwrap();
+            let shape: Vec<u64> = view.shape().iter().map(|&dim| dim as u64).collect();
+            assert_eq!(shape, tensor.shape);
+            assert_eq!(Some(view.dtype()), tensor.dtype.safetensors());
+            assert!(view.data() == ours.bytes(tensor), "{}", tensor.name);
+        }
     }
 }

@@ -319,21 +319,23 @@ fn mutated(valid: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+#[test]
+fn a_damaged_gguf_is_opened_or_refused() {
+    let bench = Bench::new("m.gguf");
+    let cases = ProptestConfig::with_cases(2000);
+    proptest!(cases, |(bytes in mutated(Gguf::valid().bytes()))| {
+        let _ = bench.open(&bytes);
+    });
+}
 
-    #[test]
-    fn a_damaged_gguf_is_opened_or_refused(bytes in mutated(Gguf::valid().bytes())) {
-        let _ = Bench::new("m.gguf").open(&bytes);
-    }
-
-    /// And what slim takes, the reference crate takes.
-    #[test]
-    fn a_damaged_safetensors_is_refused_wherever_the_reference_crate_refuses_it(
-        bytes in mutated(tiny::valid_safetensors())
-    ) {
-        let ours = Bench::new("m.safetensors").open(&bytes);
+/// And what slim takes, the reference crate takes.
+#[test]
+fn a_damaged_safetensors_is_refused_wherever_the_reference_crate_refuses_it() {
+    let bench = Bench::new("m.safetensors");
+    let cases = ProptestConfig::with_cases(2000);
+    proptest!(cases, |(bytes in mutated(tiny::valid_safetensors()))| {
+        let ours = bench.open(&bytes);
         let theirs = ::safetensors::SafeTensors::read_metadata(&bytes);
         prop_assert!(ours.is_err() || theirs.is_ok(), "{:?}", theirs.err());
-    }
+    });
 }

@@ -12,23 +12,29 @@ use std::path::{Path, PathBuf};
 
 use slim::checkpoint::{Checkpoint, Data, OutTensor};
 
-/// The GGUF files of the golden models, or none with a line that says so.
-fn golden_ggufs() -> Vec<PathBuf> {
+/// The folders of the golden models, or none with a line that says so.
+fn golden_folders() -> Vec<PathBuf> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden");
-    let mut found = Vec::new();
-    for folder in std::fs::read_dir(&golden).into_iter().flatten().flatten() {
-        let files = std::fs::read_dir(folder.path()).into_iter().flatten();
-        found.extend(
-            files
-                .flatten()
-                .map(|file| file.path())
-                .filter(|path| path.extension().is_some_and(|e| e == "gguf")),
-        );
-    }
-    if found.is_empty() {
+    let entries = std::fs::read_dir(&golden).into_iter().flatten().flatten();
+    let folders: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join("model.safetensors").is_file())
+        .collect();
+    if folders.is_empty() {
         eprintln!("skipped: {} is absent", golden.display());
     }
-    found
+    folders
+}
+
+/// The GGUF files of the golden models.
+fn golden_ggufs() -> Vec<PathBuf> {
+    let types = ["f32", "f16", "bf16"];
+    let file = |folder: &PathBuf, ty| folder.join(format!("converted.{ty}.gguf"));
+    let folders = golden_folders();
+    let files = folders
+        .iter()
+        .flat_map(|folder| types.map(|ty| file(folder, ty)));
+    files.filter(|path| path.is_file()).collect()
 }
 
 /// All tensors of a checkpoint, to be copied.

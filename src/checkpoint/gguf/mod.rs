@@ -3,12 +3,14 @@
 //! [`Metadata`] is read as spans over the mapped file and every value is copied as it was encoded:
 //! a key that slim has never heard of survives a rewrite bit for bit.
 
+mod cursor;
 pub mod keys;
+mod metadata;
 mod reader;
 mod value;
 mod writer;
 
-pub use reader::Metadata;
+pub use metadata::Metadata;
 pub(crate) use reader::read;
 pub use value::{Value, ValueType};
 pub use writer::write;

@@ -4,100 +4,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::value::{Value, ValueType, skip};
+use super::cursor::{Cursor, Fault};
+use super::metadata::{Entry, Metadata};
+use super::value::{ValueType, skip};
 use super::{DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, keys};
 use crate::checkpoint::file::MappedFile;
 use crate::checkpoint::{DType, Error, TensorInfo};
-
-/// The keys and values of a GGUF file, in the file's order, as spans over its mapping.
-#[derive(Clone, Debug)]
-pub struct Metadata {
-    file: Arc<MappedFile>,
-    version: u32,
-    alignment: u32,
-    entries: Vec<Entry>,
-    /// Indices into `entries`, sorted by key.
-    by_key: Vec<u32>,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    key: Range<usize>,
-    ty: ValueType,
-    value: Range<usize>,
-}
-
-impl Metadata {
-    /// The format's version, 2 or 3 (which differ in nothing that slim reads).
-    pub fn version(&self) -> u32 {
-        self.version
-    }
-
-    /// What the tensors' places are multiples of.
-    pub fn alignment(&self) -> u32 {
-        self.alignment
-    }
-
-    /// The number of keys.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// True of a file without keys.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The value of this key.
-    pub fn get(&self, key: &str) -> Option<Value<'_>> {
-        self.find(key).map(|entry| self.value(entry))
-    }
-
-    /// The string of this key, if it is one.
-    pub fn get_str(&self, key: &str) -> Option<&str> {
-        let entry = self.find(key).filter(|entry| entry.ty == ValueType::Str)?;
-        let text = self.file.bytes().get(entry.value.clone())?.get(8..)?;
-        std::str::from_utf8(text).ok()
-    }
-
-    /// The integer of this key, of whatever width, if it is one and not negative.
-    pub fn get_u64(&self, key: &str) -> Option<u64> {
-        self.get(key)?.as_u64()
-    }
-
-    /// The number of this key, if it is one.
-    pub fn get_f64(&self, key: &str) -> Option<f64> {
-        self.get(key)?.as_f64()
-    }
-
-    /// All keys and values, in the file's order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
-        self.entries
-            .iter()
-            .map(|entry| (self.key(entry), self.value(entry)))
-    }
-
-    fn find(&self, key: &str) -> Option<&Entry> {
-        let entry = |&i: &u32| self.entries.get(i as usize);
-        let at = self
-            .by_key
-            .binary_search_by(|i| entry(i).map_or("", |e| self.key(e)).cmp(key))
-            .ok()?;
-        self.by_key.get(at).and_then(entry)
-    }
-
-    fn key(&self, entry: &Entry) -> &str {
-        let bytes = self.file.bytes().get(entry.key.clone());
-        bytes
-            .and_then(|key| std::str::from_utf8(key).ok())
-            .unwrap_or_default()
-    }
-
-    fn value(&self, entry: &Entry) -> Value<'_> {
-        let bytes = self.file.bytes().get(entry.value.clone());
-        Value::trusted(entry.ty, bytes.unwrap_or_default())
-    }
-}
 
 /// Reads the header of `file`, the checkpoint's file number 0.
 pub(crate) fn read(file: Arc<MappedFile>) -> Result<(Metadata, Vec<TensorInfo>), Error> {
@@ -235,19 +147,19 @@ fn raw_tensor(cursor: &mut Cursor<'_>) -> Result<RawTensor, Fault> {
 fn sorted_by_name(
     bytes: &[u8],
     names: impl Iterator<Item = Range<usize>>,
-) -> Result<Vec<u32>, Fault> {
+) -> Result<Vec<usize>, Fault> {
     let names: Vec<_> = names.collect();
-    let name = |i: &u32| {
-        let span = names.get(*i as usize).cloned();
+    let name = |i: &usize| {
+        let span = names.get(*i).cloned();
         span.and_then(|span| bytes.get(span)).unwrap_or_default()
     };
-    let mut order: Vec<u32> = (0..).take(names.len()).collect();
+    let mut order: Vec<usize> = (0..names.len()).collect();
     order.sort_by_key(name);
     for pair in order.windows(2) {
         if let [a, b] = pair
             && name(a) == name(b)
         {
-            let span = names.get(*b as usize).cloned().unwrap_or_default();
+            let span = names.get(*b).cloned().unwrap_or_default();
             return Err(Fault {
                 offset: span.start,
                 problem: format!("{} occurs twice", String::from_utf8_lossy(name(a))),
@@ -369,94 +281,4 @@ fn placed(
             range: data_start + tensor.offset..end,
         })
         .collect())
-}
-
-/// What is wrong, and where.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub offset: usize,
-    pub problem: String,
-}
-
-impl Fault {
-    fn of(self, what: &str) -> Self {
-        Self {
-            problem: format!("{what} {}", self.problem),
-            ..self
-        }
-    }
-}
-
-/// A position in little-endian bytes that never passes their end.
-pub(super) struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
-    pub fn fault(&self, problem: impl Into<String>) -> Fault {
-        Fault {
-            offset: self.at,
-            problem: problem.into(),
-        }
-    }
-
-    pub fn take(&mut self, n: u64) -> Result<&'a [u8], Fault> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let taken = usize::try_from(n).ok().and_then(|n| rest.get(..n));
-        let Some(taken) = taken else {
-            return Err(self.fault(format!("{n} bytes are needed, {} are left", rest.len())));
-        };
-        self.at += taken.len();
-        Ok(taken)
-    }
-
-    pub fn u32(&mut self) -> Result<u32, Fault> {
-        let bytes = self.take(4)?;
-        Ok(bytes.try_into().map_or(0, u32::from_le_bytes))
-    }
-
-    pub fn u64(&mut self) -> Result<u64, Fault> {
-        let bytes = self.take(8)?;
-        Ok(bytes.try_into().map_or(0, u64::from_le_bytes))
-    }
-
-    pub fn string(&mut self) -> Result<&'a [u8], Fault> {
-        let len = self.u64()?;
-        self.take(len)
-    }
-
-    /// Refuses a count that the rest of the bytes cannot hold, before anything is done with it.
-    pub fn expect_room(&self, count: u64, least_size: u64, what: &str) -> Result<(), Fault> {
-        let left = self.bytes.len().saturating_sub(self.at) as u64;
-        if count > left / least_size.max(1) {
-            return Err(self.fault(format!("{count} {what} cannot be in the {left} bytes left")));
-        }
-        Ok(())
-    }
-
-    /// The span of a string that names something: UTF-8, not empty, and without NUL, at which
-    /// runtimes written in C would end it.
-    fn name(&mut self, what: &str) -> Result<Range<usize>, Fault> {
-        let bytes = self.string()?;
-        let span = self.at - bytes.len()..self.at;
-        let fault = |problem: &str| Fault {
-            offset: span.start,
-            problem: format!("{what} {problem}"),
-        };
-        match std::str::from_utf8(bytes) {
-            Err(_) => Err(fault("is not UTF-8")),
-            Ok("") => Err(fault("is empty")),
-            Ok(name) if name.contains('\0') => Err(fault("holds a NUL character")),
-            Ok(_) => Ok(span),
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::reader::{Cursor, Fault};
+use super::cursor::{Cursor, Fault};
 
 /// The type of a metadata value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
