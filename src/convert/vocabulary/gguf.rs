@@ -75,8 +75,8 @@ impl Vocabulary {
         }
         for (key, flag) in [
             (ADD_BOS, self.add_bos),
-            (ADD_EOS, self.add_eos),
             (ADD_SEP, self.add_sep),
+            (ADD_EOS, self.add_eos),
         ] {
             if let Some(flag) = flag {
                 put(key, Value::bool(flag));

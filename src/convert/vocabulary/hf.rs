@@ -149,7 +149,10 @@ fn byte_level(
             score: 0.0,
         };
     }
-    let merges = file.model.merges.into_pairs();
+    let pairs = file.model.merges.into_pairs().into_iter();
+    let merges = pairs
+        .map(|(left, right)| (mark_spaces(left), mark_spaces(right)))
+        .collect();
     Ok(Vocabulary::assemble(
         tokens,
         Model::Bpe { pre, merges },
@@ -293,6 +296,16 @@ fn added_form(text: String, special: bool) -> (String, TokenKind) {
     match special || looks_special(&text) {
         true => (text, TokenKind::Control),
         false => (text.replace(SPACE, " "), TokenKind::UserDefined),
+    }
+}
+
+/// GGUF puts a space between the parts of a merge, so one inside a part is spelled as
+/// byte-level vocabularies spell it.
+fn mark_spaces(part: String) -> String {
+    if part.contains(' ') {
+        part.replace(' ', "\u{120}")
+    } else {
+        part
     }
 }
 

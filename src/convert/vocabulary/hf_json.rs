@@ -14,7 +14,7 @@ use super::settings::optional_file;
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct TokenizerFile {
     #[serde(default)]
-    added_tokens: Vec<AddedToken>,
+    pub added_tokens: Vec<AddedToken>,
     #[serde(default)]
     pub normalizer: Value,
     #[serde(default)]
@@ -22,16 +22,25 @@ pub(crate) struct TokenizerFile {
     #[serde(default)]
     pub post_processor: Value,
     #[serde(default)]
-    decoder: Value,
+    pub decoder: Value,
     pub model: ModelPart,
 }
 
+/// A token that is matched as a whole.
 #[derive(Debug, serde::Deserialize)]
-struct AddedToken {
+pub(crate) struct AddedToken {
     id: u32,
-    content: String,
+    pub content: String,
     #[serde(default)]
-    special: bool,
+    pub special: bool,
+    #[serde(default)]
+    pub single_word: bool,
+    #[serde(default)]
+    pub lstrip: bool,
+    #[serde(default)]
+    pub rstrip: bool,
+    #[serde(default)]
+    pub normalized: bool,
 }
 
 /// The `model` object.
@@ -44,6 +53,9 @@ pub(crate) struct ModelPart {
     #[serde(default)]
     pub merges: Merges,
     pub unk_token: Option<String>,
+    pub continuing_subword_prefix: Option<String>,
+    pub end_of_word_suffix: Option<String>,
+    pub fuse_unk: Option<bool>,
     pub byte_fallback: Option<bool>,
     pub ignore_merges: Option<bool>,
 }
@@ -63,11 +75,15 @@ impl TokenizerFile {
         let Some(bytes) = optional_file(path)? else {
             return Ok(None);
         };
-        let malformed = |e: serde_json::Error| Error::Malformed {
+        Self::parse(path, &bytes).map(Some)
+    }
+
+    /// Reads the bytes of the file, which errors call `path`.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(bytes).map_err(|e| Error::Malformed {
             path: path.to_owned(),
             reason: format!("not a tokenizer.json: {e}"),
-        };
-        serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+        })
     }
 
     /// Whether this is GPT-2's kind of tokenizer, which spells bytes as letters.
@@ -109,7 +125,7 @@ impl TokenizerFile {
     }
 
     /// Files from before the field existed hold BPE or WordPiece; only BPE has merges.
-    fn is_bpe(&self) -> bool {
+    pub fn is_bpe(&self) -> bool {
         match &self.model.kind {
             Some(kind) => kind == "BPE",
             None => !self.model.merges.0.is_empty(),
@@ -134,7 +150,7 @@ fn mentions(component: &Value, kind: &str) -> bool {
 }
 
 impl Merges {
-    /// The pairs, with a space inside a part spelled U+0120: GGUF puts one between the parts.
+    /// The pairs as the file has them.
     pub fn into_pairs(self) -> Vec<(String, String)> {
         self.0
     }
@@ -203,17 +219,9 @@ impl<'de> Deserialize<'de> for Merge {
                 };
                 let left = part(seq.next_element()?, 0)?;
                 let right = part(seq.next_element()?, 1)?;
-                Ok(Merge(mark_spaces(left), mark_spaces(right)))
+                Ok(Merge(left, right))
             }
         }
         deserializer.deserialize_any(Pair)
-    }
-}
-
-fn mark_spaces(part: String) -> String {
-    if part.contains(' ') {
-        part.replace(' ', "\u{120}")
-    } else {
-        part
     }
 }

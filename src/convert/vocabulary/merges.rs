@@ -1,7 +1,8 @@
 //! SentencePiece orders merges by score, byte-pair encoding by rank: one as the other.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use rayon::prelude::*;
 
 use super::{Token, TokenKind};
 
@@ -13,24 +14,24 @@ use super::{Token, TokenKind};
 /// smaller ones.
 pub(crate) fn from_pieces(tokens: &[Token]) -> Vec<(&str, &str)> {
     let is_piece = |token: &&Token| matches!(token.kind, TokenKind::Normal | TokenKind::Unused);
-    let scores: HashMap<&str, f32> = tokens
+    let texts: HashSet<&str> = tokens
         .iter()
         .filter(is_piece)
-        .map(|token| (&*token.text, token.score))
+        .map(|token| &*token.text)
         .collect();
-    let mut merges: Vec<(f32, usize, &str, &str)> = Vec::new();
-    for token in tokens.iter().filter(is_piece) {
-        for (cut, _) in token.text.char_indices().skip(1) {
-            let (left, right) = token.text.split_at(cut);
-            if scores.contains_key(left) && scores.contains_key(right) {
-                merges.push((token.score, cut, left, right));
-            }
-        }
-    }
-    merges.sort_by(|a, b| best_first(a.0, b.0).then(b.1.cmp(&a.1)));
+    let pieces = tokens.par_iter().filter(is_piece);
+    let mut merges: Vec<(f32, usize, &str, &str)> = pieces
+        .flat_map_iter(|token| {
+            let cuts = token.text.char_indices().skip(1);
+            cuts.map(|(cut, _)| (token.score, cut, token.text.split_at(cut)))
+        })
+        .filter(|(.., (left, right))| texts.contains(left) && texts.contains(right))
+        .map(|(score, cut, (left, right))| (score, cut, left, right))
+        .collect();
+    merges.par_sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
     merges
         .into_iter()
-        .map(|(_, _, left, right)| (left, right))
+        .map(|(.., left, right)| (left, right))
         .collect()
 }
 
@@ -43,10 +44,6 @@ pub(crate) fn scores(merges: &[(String, String)]) -> HashMap<String, f32> {
         scores.entry(format!("{left}{right}")).or_insert(next);
     }
     scores
-}
-
-fn best_first(a: f32, b: f32) -> Ordering {
-    b.total_cmp(&a)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 mod gguf;
 mod hf;
 mod hf_json;
+mod load;
 mod merges;
 mod pretokenizer;
 mod quirks;

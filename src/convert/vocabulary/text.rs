@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use super::settings::{self, Settings};
 use super::special::{self, ENDS_GENERATION};
-use super::{Error, Role, Vocabulary, tokenizer_json};
+use super::{Error, Role, Vocabulary, load, tokenizer_json};
 use crate::checkpoint::Checkpoint;
 
 /// A tokenizer that runs.
@@ -48,7 +48,7 @@ impl Vocabulary {
     /// A byte-level vocabulary whose `pre` is not in the table of splitting rules, or merges of
     /// tokens that do not exist.
     pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
-        load(&tokenizer_json::write(self)?)
+        load::tokenizer(Path::new("tokenizer.json"), &tokenizer_json::write(self)?)
     }
 }
 
@@ -73,8 +73,9 @@ impl TextTokenizer {
     /// # Errors
     /// Missing or damaged files.
     pub fn from_hf(dir: &Path, config: &Map<String, Value>) -> Result<Self, Error> {
-        match settings::optional_file(&dir.join("tokenizer.json"))? {
-            Some(bytes) => Self::from_json(dir, config, load(&bytes)?),
+        let path = dir.join("tokenizer.json");
+        match settings::optional_file(&path)? {
+            Some(bytes) => Self::from_json(dir, config, load::tokenizer(&path, &bytes)?),
             None => Self::new(&Vocabulary::from_hf(dir, config, None)?),
         }
     }
@@ -150,13 +151,4 @@ impl TextTokenizer {
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
     }
-}
-
-/// A tokenizer from the bytes of a tokenizer.json. Cutting and padding, which a file may ask
-/// for, would change what a model is shown.
-fn load(bytes: &[u8]) -> Result<Tokenizer, Error> {
-    let mut tokenizer = Tokenizer::from_bytes(bytes)?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None)?;
-    Ok(tokenizer)
 }

@@ -3,7 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 
-use super::{Error, Model, SPACE, Token, TokenKind, Vocabulary, merges, pretokenizer};
+use super::{Error, Model, Role, SPACE, Token, TokenKind, Vocabulary, merges, pretokenizer};
 
 /// The file's top level, in the order in which the tokenizers library writes it.
 #[derive(serde::Serialize)]
@@ -170,10 +170,11 @@ fn sentencepiece(vocabulary: &Vocabulary) -> Parts<'_> {
         ),
         false => (mark, json!([unmark, bytes, fuse])),
     };
-    let unknown = vocabulary
+    let by_kind = vocabulary
         .tokens
         .iter()
         .find(|token| token.kind == TokenKind::Unknown);
+    let unknown = by_kind.or_else(|| vocabulary.tokens.get(vocabulary.role(Role::Unk)? as usize));
     let model = BpeModel {
         kind: "BPE",
         dropout: None,

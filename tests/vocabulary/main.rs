@@ -1,0 +1,7 @@
+//! The vocabulary room: both formats, both ways, and running.
+
+mod build;
+mod formats;
+mod golden;
+mod hostile;
+mod running;
