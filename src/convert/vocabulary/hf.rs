@@ -6,21 +6,18 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::hf_json::{TokenizerFile, Vocab};
-use super::settings::{self, Settings, in_config, object_file, optional_file};
+use super::settings::{self, Settings, in_config, optional_file};
 use super::special::looks_special;
 use super::{
-    Error, MAX_TOKENS, Model, SPACE, Token, TokenKind, Vocabulary, merges, pretokenizer, quirks,
+    Error, MAX_TOKENS, Model, SPACE, Token, TokenKind, Vocabulary, hf_pieces, pretokenizer, quirks,
     sentencepiece, tokenizer_json,
 };
 
 /// The score that stock converters give a token which SentencePiece was not trained with.
 pub(crate) const ADDED_SCORE: f32 = -1000.0;
 
-/// The score of a filler in a SentencePiece vocabulary.
-const PADDING_SCORE: f32 = -10000.0;
-
 /// One token added after training: its id, its text, and whether it is marked special.
-type Added = (u32, String, bool);
+pub(super) type Added = (u32, String, bool);
 
 impl Vocabulary {
     /// Reads the vocabulary of the Hugging Face folder `dir`, whose parsed config.json is
@@ -53,10 +50,10 @@ impl Vocabulary {
             json => match optional_file(&model_path)? {
                 Some(bytes) => {
                     let model = sentencepiece::read(&model_path, &bytes)?;
-                    sentencepiece_model(dir, model, json, settings, config)?
+                    hf_pieces::from_model(dir, model, json, settings, config)?
                 }
                 None => match json {
-                    Some(file) => sentencepiece_json(dir, file, settings, config)?,
+                    Some(file) => hf_pieces::from_json(dir, file, settings, config)?,
                     None => return Err(Error::NoTokenizer(dir.to_owned())),
                 },
             },
@@ -94,7 +91,7 @@ impl Vocabulary {
         Ok(files)
     }
 
-    fn assemble(tokens: Vec<Token>, model: Model, settings: Settings) -> Self {
+    pub(super) fn assemble(tokens: Vec<Token>, model: Model, settings: Settings) -> Self {
         Self {
             tokens,
             model,
@@ -160,124 +157,8 @@ fn byte_level(
     ))
 }
 
-/// The pieces of tokenizer.model, overlaid with what the folder's other files add.
-fn sentencepiece_model(
-    dir: &Path,
-    model: sentencepiece::Model,
-    json: Option<TokenizerFile>,
-    mut settings: Settings,
-    config: &Map<String, Value>,
-) -> Result<Vocabulary, Error> {
-    let pieces = model.tokens.len();
-    let last = u32::try_from(pieces.saturating_sub(1)).ok();
-    let count = match config_count(dir, config)? {
-        Some(count) => count,
-        None => row_count(dir, config, last)?,
-    };
-    let mut tokens = fillers(count, PADDING_SCORE);
-    for (place, piece) in tokens.iter_mut().zip(model.tokens) {
-        *place = piece;
-    }
-    // Ids beyond the embedding are ignored here, as everywhere in this format's history: added
-    // tokens that no row exists for cannot be produced.
-    let legacy = object_file(&dir.join("added_tokens.json"))?.unwrap_or_default();
-    for (text, id) in &legacy {
-        let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
-        if let Some(place) = id.and_then(|id| tokens.get_mut(id)) {
-            let kind = TokenKind::UserDefined;
-            *place = Token {
-                text: text.clone(),
-                kind,
-                score: ADDED_SCORE,
-            };
-        }
-    }
-    let overlay = json
-        .map(|file| new_to(&tokens, &settings, file))
-        .unwrap_or_default();
-    for (id, text, special) in settings.added_tokens.drain(..).chain(overlay) {
-        if let Some(place) = tokens.get_mut(id as usize) {
-            let (text, kind) = added_form(text, special);
-            *place = Token {
-                text,
-                kind,
-                score: ADDED_SCORE,
-            };
-        }
-    }
-    if !model.add_dummy_prefix {
-        settings.add_prefix_space.get_or_insert(false);
-    }
-    Ok(Vocabulary::assemble(tokens, Model::SentencePiece, settings))
-}
-
-/// The added tokens that only tokenizer.json knows: not listed in the settings, and not the
-/// piece that already has the id.
-fn new_to(tokens: &[Token], settings: &Settings, file: TokenizerFile) -> Vec<Added> {
-    let is_new = |(id, text, _): &Added| {
-        let listed = settings.added_tokens.iter().any(|(known, ..)| known == id);
-        !listed
-            && tokens
-                .get(*id as usize)
-                .is_some_and(|token| token.text != *text)
-    };
-    file.added().filter(is_new).collect()
-}
-
-/// A SentencePiece vocabulary whose model file is missing: scores follow from the merges' order.
-fn sentencepiece_json(
-    dir: &Path,
-    file: TokenizerFile,
-    mut settings: Settings,
-    config: &Map<String, Value>,
-) -> Result<Vocabulary, Error> {
-    if !file.is_sentencepiece() {
-        return Err(Error::Unsupported(format!(
-            "{}: a tokenizer of model type {:?} that is neither byte-level BPE nor SentencePiece \
-             BPE with byte fallback; GGUF would give its text other ids",
-            dir.join("tokenizer.json").display(),
-            file.model.kind.as_deref().unwrap_or("(none)"),
-        )));
-    }
-    settings.add_prefix_space = settings.add_prefix_space.or(Some(file.prepends_space()));
-    let added = all_added(&file, &settings);
-    let unknown = file.model.unk_token.clone();
-    let Vocab(listed) = file.model.vocab;
-    let ids = listed
-        .iter()
-        .map(|(_, id)| *id)
-        .chain(added.iter().map(|(id, ..)| *id));
-    let count = row_count(dir, config, ids.max())?;
-    let scores = merges::scores(&file.model.merges.into_pairs());
-    let lowest = -(scores.len() as f32);
-    let mut tokens = fillers(count, PADDING_SCORE);
-    for (text, id) in listed {
-        let kind = if is_byte(&text) {
-            TokenKind::Byte
-        } else {
-            TokenKind::Normal
-        };
-        let score = match kind {
-            TokenKind::Byte => 0.0,
-            _ => scores.get(&text).copied().unwrap_or(lowest),
-        };
-        *slot(dir, &mut tokens, id)? = Token { text, kind, score };
-    }
-    for (id, text, special) in added {
-        let is_unknown = unknown.as_deref() == Some(&*text);
-        let (text, kind) = added_form(text, special);
-        let (kind, score) = if is_unknown {
-            (TokenKind::Unknown, 0.0)
-        } else {
-            (kind, ADDED_SCORE)
-        };
-        *slot(dir, &mut tokens, id)? = Token { text, kind, score };
-    }
-    Ok(Vocabulary::assemble(tokens, Model::SentencePiece, settings))
-}
-
 /// The added tokens of tokenizer.json, then of tokenizer_config.json, which has the last word.
-fn all_added(file: &TokenizerFile, settings: &Settings) -> Vec<Added> {
+pub(super) fn all_added(file: &TokenizerFile, settings: &Settings) -> Vec<Added> {
     let mut by_id: HashMap<u32, (String, bool)> = file
         .added()
         .map(|(id, text, special)| (id, (text, special)))
@@ -292,7 +173,7 @@ fn all_added(file: &TokenizerFile, settings: &Settings) -> Vec<Added> {
 
 /// How an added token is kept: control tokens as they are, others with plain spaces, because
 /// both formats look for them in the raw text.
-fn added_form(text: String, special: bool) -> (String, TokenKind) {
+pub(super) fn added_form(text: String, special: bool) -> (String, TokenKind) {
     match special || looks_special(&text) {
         true => (text, TokenKind::Control),
         false => (text.replace(SPACE, " "), TokenKind::UserDefined),
@@ -309,19 +190,16 @@ fn mark_spaces(part: String) -> String {
     }
 }
 
-fn is_byte(text: &str) -> bool {
-    let digits = text
-        .strip_prefix("<0x")
-        .and_then(|rest| rest.strip_suffix('>'));
-    digits.is_some_and(|d| d.len() == 2 && u8::from_str_radix(d, 16).is_ok())
-}
-
-fn fillers(count: usize, score: f32) -> Vec<Token> {
+pub(super) fn fillers(count: usize, score: f32) -> Vec<Token> {
     (0..count).map(|id| Token::padding(id, score)).collect()
 }
 
 /// The number of tokens: config.json's, which must cover the ids, else one past the last id.
-fn row_count(dir: &Path, config: &Map<String, Value>, last: Option<u32>) -> Result<usize, Error> {
+pub(super) fn row_count(
+    dir: &Path,
+    config: &Map<String, Value>,
+    last: Option<u32>,
+) -> Result<usize, Error> {
     let needed = last.map_or(0, |id| id as usize + 1);
     match config_count(dir, config)? {
         Some(count) if count >= needed => Ok(count),
@@ -336,7 +214,10 @@ fn row_count(dir: &Path, config: &Map<String, Value>, last: Option<u32>) -> Resu
     }
 }
 
-fn config_count(dir: &Path, config: &Map<String, Value>) -> Result<Option<usize>, Error> {
+pub(super) fn config_count(
+    dir: &Path,
+    config: &Map<String, Value>,
+) -> Result<Option<usize>, Error> {
     match in_config(config, "vocab_size").and_then(Value::as_u64) {
         Some(count) if count > MAX_TOKENS as u64 => Err(too_many(dir, count)),
         count => Ok(count.map(|count| count as usize)),
@@ -350,7 +231,11 @@ fn too_many(dir: &Path, count: u64) -> Error {
     ))
 }
 
-fn slot<'t>(dir: &Path, tokens: &'t mut [Token], id: u32) -> Result<&'t mut Token, Error> {
+pub(super) fn slot<'t>(
+    dir: &Path,
+    tokens: &'t mut [Token],
+    id: u32,
+) -> Result<&'t mut Token, Error> {
     let count = tokens.len();
     tokens.get_mut(id as usize).ok_or_else(|| {
         Error::Inconsistent(format!(

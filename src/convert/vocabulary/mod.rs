@@ -15,11 +15,14 @@
 //! table, `pretokenizers.json`; what belongs to no file but to a model line (gemma never adds
 //! a space prefix) is in `quirks`.
 
+mod chat_template;
 mod gguf;
 mod hf;
 mod hf_json;
+mod hf_pieces;
 mod load;
 mod merges;
+mod post_processor;
 mod pretokenizer;
 mod quirks;
 mod sentencepiece;

@@ -1,5 +1,5 @@
-//! The small files beside a tokenizer: which token plays which role, what is added around a
-//! text, and the chat templates. The order of precedence is that of stock GGUF converters.
+//! The small files beside a tokenizer: which token plays which role, and what is added around
+//! a text. The order of precedence is that of stock GGUF converters.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,10 +7,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::post_processor::Template;
 use super::special::ROLES;
-use super::{Error, Role, Vocabulary, tokenizer_json};
+use super::{Error, Role, Vocabulary, chat_template, tokenizer_json};
 
-type Object = Map<String, Value>;
+pub(crate) type Object = Map<String, Value>;
 
 /// What the settings files say, apart from the tokens themselves.
 #[derive(Debug, Default)]
@@ -42,8 +43,7 @@ pub(crate) fn read(
     let tokenizer_config = object("tokenizer_config.json")?;
     named.extend(tokenizer_config.clone());
     let mut settings = Settings::default();
-    let template = Template::of(post_processor);
-    template.apply(&mut named, &mut settings);
+    Template::of(post_processor).apply(&mut named, &mut settings);
 
     for (role, _, stem) in ROLES {
         let text = named.get(&format!("{stem}_token")).and_then(token_text);
@@ -65,7 +65,7 @@ pub(crate) fn read(
     settings.add_prefix_space = flag("add_prefix_space");
     settings.stop = stop_ids(&object("generation_config.json")?, config);
     settings.added_tokens = added_tokens(&tokenizer_config);
-    read_templates(dir, &tokenizer_config, &mut settings)?;
+    chat_template::read(dir, &tokenizer_config, &mut settings)?;
     Ok(settings)
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn in_config<'a>(config: &'a Object, key: &str) -> Option<&'a Value> 
 }
 
 /// A token as settings files write it: its text, or an object with the text as `content`.
-fn token_text(value: &Value) -> Option<&str> {
+pub(crate) fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
@@ -143,156 +143,6 @@ fn added_tokens(tokenizer_config: &Object) -> Vec<(u32, String, bool)> {
     listed.into_iter().flatten().filter_map(read).collect()
 }
 
-/// What a TemplateProcessing post-processor puts around one text and between two.
-#[derive(Default)]
-struct Template {
-    first: Option<String>,
-    last: Option<String>,
-    /// The special tokens between the texts of a pair; `None` where the template has no pair
-    /// or nothing between.
-    between: Option<Vec<String>>,
-}
-
-impl Template {
-    fn of(post_processor: &Value) -> Self {
-        let parts = post_processor.get("processors").and_then(Value::as_array);
-        let parts = parts.map_or(std::slice::from_ref(post_processor), Vec::as_slice);
-        let template = parts
-            .iter()
-            .find(|part| part["type"] == "TemplateProcessing");
-        template.map(Self::read).unwrap_or_default()
-    }
-
-    fn read(template: &Value) -> Self {
-        let list = |key: &str| {
-            template
-                .get(key)
-                .and_then(Value::as_array)
-                .map_or(&[][..], |l| l)
-        };
-        let special =
-            |part: &Value| Some(part.get("SpecialToken")?.get("id")?.as_str()?.to_owned());
-        let (single, mut pair) = (list("single"), list("pair"));
-        let edges = (single.len() > 1).then_some(single);
-        let first = edges.and_then(|s| special(s.first()?));
-        let last = edges.and_then(|s| special(s.last()?));
-        if let [head, rest @ ..] = pair
-            && first.is_some()
-            && special(head) == first
-        {
-            pair = rest;
-        }
-        if let [rest @ .., tail] = pair
-            && last.is_some()
-            && special(tail) == last
-        {
-            pair = rest;
-        }
-        let between = match pair {
-            [a, middle @ .., b] if a.get("Sequence").is_some() && b.get("Sequence").is_some() => {
-                Some(middle.iter().filter_map(special).collect::<Vec<_>>())
-            }
-            _ => None,
-        };
-        Self {
-            first,
-            last,
-            between: between.filter(|tokens| !tokens.is_empty()),
-        }
-    }
-
-    /// Sets the flags, and the roles that only the template tells. An end token other than the
-    /// stated one is what the model was trained to end with; the stated one then ends a turn.
-    fn apply(&self, named: &mut Object, settings: &mut Settings) {
-        let text =
-            |named: &Object, key: &str| named.get(key).and_then(token_text).map(str::to_owned);
-        if let Some(first) = &self.first {
-            let bos = text(named, "bos_token").unwrap_or_else(|| first.clone());
-            settings.add_bos = Some(bos == *first);
-            named.insert("bos_token".to_owned(), json!(bos));
-        }
-        if let Some(last) = &self.last {
-            let stated = text(named, "eos_token").filter(|eos| eos != last);
-            if let Some(eos) = stated {
-                named.insert("eot_token".to_owned(), json!(eos));
-            }
-            named.insert("eos_token".to_owned(), json!(last));
-            settings.add_eos = Some(true);
-        }
-        if let Some(between) = &self.between {
-            let separators = [text(named, "sep_token"), text(named, "eos_token")];
-            let separates =
-                |token: Option<&String>| separators.iter().flatten().any(|s| Some(s) == token);
-            let first_separates = separates(between.first()) && self.last.is_none();
-            let second_separates = between.len() == 2 && separates(between.get(1));
-            settings.add_sep = Some(first_separates || second_separates);
-        }
-    }
-}
-
-fn read_templates(dir: &Path, config: &Object, settings: &mut Settings) -> Result<(), Error> {
-    let template = match config.get("chat_template") {
-        Some(template) => Some(template.clone()),
-        None => template_file(dir)?,
-    };
-    match template {
-        Some(Value::String(text)) => settings.chat_template = Some(text),
-        Some(Value::Array(list)) => {
-            for entry in &list {
-                let field = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-                match (field("name"), field("template")) {
-                    (Some(name), Some(text)) if name == "default" => {
-                        settings.chat_template = Some(text)
-                    }
-                    (Some(name), Some(text)) => settings.named_templates.push((name, text)),
-                    _ => {}
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// `chat_template.jinja` with its companions in `additional_chat_templates/`, else the field of
-/// `chat_template.json`.
-fn template_file(dir: &Path) -> Result<Option<Value>, Error> {
-    let Some(default) = text_file(&dir.join("chat_template.jinja"))? else {
-        let object = object_file(&dir.join("chat_template.json"))?;
-        return Ok(object.and_then(|mut object| object.remove("chat_template")));
-    };
-    let mut list = vec![json!({"name": "default", "template": default})];
-    let mut paths: Vec<_> = fs::read_dir(dir.join("additional_chat_templates"))
-        .map(|entries| {
-            entries
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .collect()
-        })
-        .unwrap_or_default();
-    paths.sort();
-    for path in paths
-        .iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "jinja"))
-    {
-        let name = path.file_stem().and_then(|name| name.to_str());
-        if let (Some(name), Some(text)) = (name, text_file(path)?) {
-            list.push(json!({"name": name, "template": text}));
-        }
-    }
-    Ok(Some(Value::Array(list)))
-}
-
-fn text_file(path: &Path) -> Result<Option<String>, Error> {
-    let Some(bytes) = optional_file(path)? else {
-        return Ok(None);
-    };
-    let reason = |_| Error::Malformed {
-        path: path.to_owned(),
-        reason: "not UTF-8".to_owned(),
-    };
-    String::from_utf8(bytes).map(Some).map_err(reason)
-}
-
 /// `tokenizer_config.json` and `special_tokens_map.json` of a vocabulary.
 pub(crate) fn write(vocabulary: &Vocabulary) -> (Object, Object) {
     let mut roles = Object::new();
@@ -317,7 +167,7 @@ pub(crate) fn write(vocabulary: &Vocabulary) -> (Object, Object) {
         added_tokens_decoder(vocabulary),
     );
     config.extend(roles.clone());
-    if let Some(template) = chat_template(vocabulary) {
+    if let Some(template) = chat_template::write(vocabulary) {
         config.insert("chat_template".to_owned(), template);
     }
     config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
@@ -345,18 +195,4 @@ fn added_tokens_decoder(vocabulary: &Vocabulary) -> Value {
         (added.id.to_string(), flags)
     });
     Value::Object(entries.collect())
-}
-
-fn chat_template(vocabulary: &Vocabulary) -> Option<Value> {
-    let default = vocabulary.chat_template.as_ref();
-    if vocabulary.named_templates.is_empty() {
-        return default.map(|text| json!(text));
-    }
-    let entry = |name: &str, text: &str| json!({"name": name, "template": text});
-    let default = default.map(|text| entry("default", text));
-    let named = vocabulary
-        .named_templates
-        .iter()
-        .map(|(name, text)| entry(name, text));
-    Some(Value::Array(default.into_iter().chain(named).collect()))
 }

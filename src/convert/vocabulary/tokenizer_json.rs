@@ -3,7 +3,9 @@
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 
-use super::{Error, Model, Role, SPACE, Token, TokenKind, Vocabulary, merges, pretokenizer};
+use super::{
+    Error, Model, Role, SPACE, Token, TokenKind, Vocabulary, merges, post_processor, pretokenizer,
+};
 
 /// The file's top level, in the order in which the tokenizers library writes it.
 #[derive(serde::Serialize)]
@@ -100,7 +102,7 @@ pub(crate) fn write(vocabulary: &Vocabulary) -> Result<Vec<u8>, Error> {
         added_tokens: added_tokens(vocabulary).collect(),
         normalizer,
         pre_tokenizer,
-        post_processor: post_processor(vocabulary),
+        post_processor: post_processor::write(vocabulary),
         decoder,
         model,
     };
@@ -193,44 +195,4 @@ fn sentencepiece(vocabulary: &Vocabulary) -> Parts<'_> {
         json!({"type": "Sequence", "decoders": decoders}),
         model,
     )
-}
-
-/// What Hugging Face's own loaders need to add the beginning and end tokens. slim adds them
-/// itself and never runs this part.
-fn post_processor(vocabulary: &Vocabulary) -> Value {
-    let role = |wanted: bool, id: Option<u32>| {
-        let id = id.filter(|_| wanted)?;
-        Some((id, &*vocabulary.tokens.get(id as usize)?.text))
-    };
-    let first = role(vocabulary.adds_bos(), vocabulary.bos());
-    let last = role(vocabulary.add_eos == Some(true), vocabulary.eos());
-    if first.is_none() && last.is_none() {
-        return Value::Null;
-    }
-    let sequence = |name: &str| json!({"Sequence": {"id": name, "type_id": 0}});
-    let special = |(_, text): &(u32, &str)| json!({"SpecialToken": {"id": text, "type_id": 0}});
-    let framed = |middle: Vec<Value>| {
-        let parts = first
-            .iter()
-            .map(special)
-            .chain(middle)
-            .chain(last.iter().map(special));
-        Value::Array(parts.collect())
-    };
-    let tokens: serde_json::Map<String, Value> = [first, last]
-        .into_iter()
-        .flatten()
-        .map(|(id, text)| {
-            (
-                text.to_owned(),
-                json!({"id": text, "ids": [id], "tokens": [text]}),
-            )
-        })
-        .collect();
-    json!({
-        "type": "TemplateProcessing",
-        "single": framed(vec![sequence("A")]),
-        "pair": framed(vec![sequence("A"), sequence("B")]),
-        "special_tokens": tokens,
-    })
 }
