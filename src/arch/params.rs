@@ -21,7 +21,7 @@ pub struct Param {
     /// The value of the model class where config.json has none.
     #[serde(default)]
     pub default: Option<f64>,
-    /// The parameter whose value is the default.
+    /// The parameter whose value is the default, or `head_dim`: hidden size over heads.
     #[serde(default)]
     pub default_from: Option<String>,
     /// Whether it may be absent.
@@ -75,7 +75,10 @@ impl Params {
     fn read(arch: &Arch, find: impl Fn(&Param) -> Result<Option<f64>>) -> Result<Self> {
         let mut params = Self(BTreeMap::new());
         for param in &arch.params {
-            let inherited = || Some(*params.0.get(param.default_from.as_deref()?)?);
+            let inherited = || match param.default_from.as_deref()? {
+                "head_dim" => params.head_dim().ok().map(|dim| dim as f64),
+                other => params.get(other),
+            };
             let Some(value) = find(param)?.or(param.default).or_else(inherited) else {
                 let known = param.optional || param.key == "vocab_size";
                 ensure!(known, "{} ({}) is missing", param.key, param.hf);

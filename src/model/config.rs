@@ -78,11 +78,11 @@ impl Config {
         let (heads, kv) = (self.n_heads, self.n_kv_heads);
         ensure!(self.n_layers > 0, "the model has no layers");
         ensure!(
-            kv > 0 && heads > 0 && heads % kv == 0,
+            kv > 0 && heads > 0 && heads.is_multiple_of(kv),
             "{kv} key heads do not divide {heads} query heads"
         );
         ensure!(
-            self.head_dim > 0 && self.head_dim % 2 == 0,
+            self.head_dim > 0 && self.head_dim.is_multiple_of(2),
             "rotary embedding needs an even head dimension, not {}",
             self.head_dim
         );
