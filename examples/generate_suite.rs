@@ -119,9 +119,22 @@ impl Maker {
         }
     }
 
+    /// The number of the item to make next, until there are `count`.
+    fn round(&self, count: usize) -> Option<usize> {
+        Some(self.items.len()).filter(|made| *made < count)
+    }
+
+    /// Adds the item, unless it was asked before: then the same round is drawn again.
     fn add(&mut self, draft: Draft) {
-        let item = self.item(draft);
-        self.items.push(item);
+        let asked = |item: &Item| {
+            item.context == draft.context
+                && item.stem == draft.stem
+                && item.options.iter().any(|o| o == draft.right)
+        };
+        if !self.items.iter().any(asked) {
+            let item = self.item(draft);
+            self.items.push(item);
+        }
     }
 
     fn item(&mut self, draft: Draft) -> Item {
@@ -197,7 +210,7 @@ fn except<'a>(all: &[&'a str], right: &str) -> Vec<&'a str> {
 
 fn retrieval_words() -> Task {
     let mut make = Maker::new(11);
-    for round in 0..60 {
+    while let Some(round) = make.round(60) {
         let (near, many) = (round % 2 == 0, round / 2 % 2 == 0);
         let count = if many { 7 } else { 4 };
         let names = make.random.pick(MADE_UP, count);
@@ -240,7 +253,7 @@ fn retrieval_words() -> Task {
 
 fn retrieval_people() -> Task {
     let mut make = Maker::new(12);
-    for round in 0..72 {
+    while let Some(round) = make.round(72) {
         let near = round % 2 == 0;
         let kind = ["forward", "reverse", "joined"][round / 2 % 3];
         let names = make.random.pick(MADE_UP, 4);
@@ -296,7 +309,7 @@ fn retrieval_people() -> Task {
 
 fn reasoning_holders() -> Task {
     let mut make = Maker::new(21);
-    for round in 0..40 {
+    while let Some(round) = make.round(40) {
         let many = round % 2 == 1;
         let names = make.random.pick(NAMES, 4);
         let things = make.random.pick(THINGS, 2);
@@ -347,72 +360,109 @@ fn reasoning_holders() -> Task {
 fn reasoning_numbers() -> Task {
     let mut make = Maker::new(22);
     let goods = ["apples", "eggs", "coins", "books", "cards", "pens"];
+    let words = [
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+        "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen",
+    ];
     let mut ranks = Vec::new();
-    for round in 0..40 {
+    while let Some(round) = make.round(48) {
         let many = round % 2 == 1;
+        let kind = ["sum", "story"][round / 2 % 2];
         let name = make.random.pick(NAMES, 1)[0];
         let thing = goods[make.random.below(goods.len())];
-        let (mut total, add) = (2 + make.random.below(5), 1 + make.random.below(4));
-        let mut text = vec![format!("{name} has {total} {thing}.")];
-        let less = 1 + make.random.below(2);
-        match (many, round / 2 % 2) {
-            (false, 0) => (text.push(format!("{name} gets {add} more.")), total += add).1,
-            (false, _) => {
-                (
-                    text.push(format!("{name} gives away {less}.")),
-                    total -= less.min(total),
+        let (start, add) = (3 + make.random.below(4), 1 + make.random.below(4));
+        let last = 1 + make.random.below(3);
+        let less = round / 4 % 2 == 1;
+        // One step adds or takes away; two steps add and then do either.
+        let steps = match (many, less) {
+            (false, false) => vec![("plus", add)],
+            (false, true) => vec![("minus", last)],
+            (true, false) => vec![("plus", add), ("plus", last)],
+            (true, true) => vec![("plus", add), ("minus", last)],
+        };
+        let total = steps.iter().fold(
+            start,
+            |sum, (how, n)| if *how == "plus" { sum + n } else { sum - n },
+        );
+        let (context, question, stem) = if kind == "sum" {
+            let terms: String = steps
+                .iter()
+                .map(|(how, n)| format!(" {how} {}", words[*n]))
+                .collect();
+            (
+                String::new(),
+                format!("What is {}{terms}?", words[start]),
+                format!("{}{terms} is", capital(words[start])),
+            )
+        } else {
+            let acts = steps.iter().map(|(how, n)| {
+                format!(
+                    "{name} {} {}.",
+                    if *how == "plus" { "gets" } else { "loses" },
+                    words[*n]
                 )
-                    .1
-            }
-            (true, 0) => {
-                (
-                    text.push(format!("{name} gets {add} more and gives away {less}.")),
-                    total = total + add - less,
-                )
-                    .1
-            }
-            (true, _) => {
-                (
-                    text.push(format!(
-                        "{name} gets {add} more, and then twice {less} more."
-                    )),
-                    total = total + add + 2 * less,
-                )
-                    .1
-            }
-        }
+            });
+            let has = format!("{name} has {} {thing}.", words[start]);
+            (
+                format!("{has} {}", sentences(acts)),
+                format!("How many {thing} does {name} have now?"),
+                format!("Now {name} has"),
+            )
+        };
         // The right number is the smallest, second, third, largest option equally often.
         if ranks.is_empty() {
             ranks = vec![0, 1, 2, 3];
             make.random.shuffle(&mut ranks);
         }
-        let rank = ranks.pop().unwrap_or(0).min(total);
-        let numbers: Vec<String> = (0..4).map(|i| (total - rank + i).to_string()).collect();
-        let all: Vec<&str> = numbers.iter().map(String::as_str).collect();
-        let right = all[rank];
+        let lowest = total.saturating_sub(ranks.pop().unwrap_or(0));
+        let options = &words[lowest..lowest + 4];
+        let accept = [
+            total.to_string(),
+            format!("{} {thing}", words[total]),
+            format!("{total} {thing}"),
+        ];
         make.add(Draft {
-            slices: [if many { "many-steps" } else { "one-step" }, "numbers"],
-            context: sentences(text),
-            question: format!("How many {thing} does {name} have now?"),
-            stem: format!("Now {name} has"),
-            right,
-            wrong: except(&all, right),
-            accept: vec![format!("{right} {thing}")],
+            slices: [if many { "many-steps" } else { "one-step" }, kind],
+            context,
+            question,
+            stem,
+            right: words[total],
+            wrong: except(options, words[total]),
+            accept: accept
+                .into_iter()
+                .take(if kind == "sum" { 1 } else { 3 })
+                .collect(),
         });
     }
-    let shots = vec![shot(
-        "Kate has 5 keys. Kate gets 1 more.",
-        "How many keys does Kate have now?",
-        "Now Kate has",
-        &["4", "7", "5", "6"],
-        3,
-    )];
+    let shots = vec![
+        shot(
+            "Kate has five keys. Kate gets one.",
+            "How many keys does Kate have now?",
+            "Now Kate has",
+            &["four", "seven", "five", "six"],
+            3,
+        ),
+        shot(
+            "",
+            "What is eight minus two minus one?",
+            "Eight minus two minus one is",
+            &["five", "six", "four", "three"],
+            0,
+        ),
+    ];
     make.task(
         "reasoning_numbers",
         Family::Reasoning,
-        "Small sums in words, one operation or two.",
+        "Sums in words and small stories, one operation or two.",
         shots,
     )
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 fn reasoning_order() -> Task {
@@ -423,7 +473,7 @@ fn reasoning_order() -> Task {
         ("faster", "fastest", "slowest"),
         ("richer", "richest", "poorest"),
     ];
-    for round in 0..40 {
+    while let Some(round) = make.round(40) {
         let many = round % 2 == 1;
         let (more, most, least) = scales[make.random.below(scales.len())];
         let count = if many { 4 } else { 3 };
@@ -486,47 +536,47 @@ fn reasoning_rules() -> Task {
         "lion=Lions",
         "frog=Frogs",
     ];
-    let moods = [
-        "shy", "loud", "calm", "quick", "proud", "gentle", "brave", "lazy",
+    let foods = [
+        "soup", "bread", "honey", "rice", "cheese", "nuts", "corn", "plums",
     ];
     let homes = ["barns", "caves", "parks", "tents", "towers", "cellars"];
-    for round in 0..40 {
+    let halves = |kind: &'static str| kind.split_once('=').unwrap_or((kind, kind));
+    while let Some(round) = make.round(40) {
         let many = round % 2 == 1;
-        let count = if many { 3 } else { 4 };
-        let kind = make.random.pick(&kinds, count);
-        let mood = make.random.pick(&moods, count);
-        let home = make.random.pick(&homes, count);
+        let kind = make.random.pick(&kinds, 3);
+        let food = make.random.pick(&foods, 3);
+        let home = make.random.pick(&homes, 3);
         let name = make.random.pick(NAMES, 1)[0];
-        let key = make.random.below(count);
-        let split = |kind: &'static str| kind.split_once('=').unwrap_or((kind, kind));
-        let mut text = Vec::new();
-        for i in 0..count {
-            let many_of = split(kind[i]).1;
-            text.push(if many {
-                format!("{many_of} live in {}.", home[i])
+        let key = make.random.below(3);
+        let does = |i: usize| {
+            if many {
+                format!("live in {}", home[i])
             } else {
-                format!("{many_of} are {}.", mood[i])
-            });
-        }
+                format!("like {}", food[i])
+            }
+        };
+        let mut text: Vec<String> = (0..3)
+            .map(|i| format!("{} {}.", halves(kind[i]).1, does(i)))
+            .collect();
         if many {
-            text.extend((0..count).map(|i| format!("Animals in {} are {}.", home[i], mood[i])));
+            text.extend((0..3).map(|i| format!("Animals in {} like {}.", home[i], food[i])));
         }
-        text.push(format!("{name} is a {}.", split(kind[key]).0));
+        text.push(format!("{name} is a {}.", halves(kind[key]).0));
         make.add(Draft {
             slices: [if many { "many-steps" } else { "one-step" }, "rules"],
             context: sentences(text),
-            question: format!("What is {name}?"),
-            stem: format!("So {name} is"),
-            right: mood[key],
-            wrong: except(&mood, mood[key]),
+            question: format!("What does {name} like?"),
+            stem: format!("So {name} likes"),
+            right: food[key],
+            wrong: except(&food, food[key]),
             ..Draft::default()
         });
     }
     let shots = vec![shot(
-        "Ants are strong. Bees are busy. Kate is a bee.",
-        "What is Kate?",
-        "So Kate is",
-        &["busy", "strong"],
+        "Ants like milk. Bees like salt. Kate is a bee.",
+        "What does Kate like?",
+        "So Kate likes",
+        &["salt", "milk"],
         0,
     )];
     make.task(
@@ -565,7 +615,7 @@ fn language_agreement() -> Task {
         let (one, many) = word.split_once('=').unwrap_or((word, word));
         if plural { many } else { one }
     };
-    for round in 0..60 {
+    while let Some(round) = make.round(60) {
         let kind = ["plain", "phrase", "relative", "nested"][round % 4];
         let plural = round / 4 % 2 == 0;
         let n = make.random.pick(&nouns, 3);
@@ -587,11 +637,12 @@ fn language_agreement() -> Task {
             ),
         };
         let end = ["every day", "in the park", "at home"][round % 3];
-        let right = format!("{start} {} {end}.", number(verb, plural));
-        let wrong = format!("{start} {} {end}.", number(verb, !plural));
+        let right = format!("{} {end}", number(verb, plural));
+        let wrong = format!("{} {end}", number(verb, !plural));
         let depth = if round % 4 < 2 { "shallow" } else { "deep" };
         make.add(Draft {
             slices: [depth, kind],
+            stem: start,
             right: &right,
             wrong: vec![&wrong],
             ..Draft::default()
@@ -610,50 +661,69 @@ fn language_embedding() -> Task {
     let nouns = ["cat", "dog", "horse", "goat", "wolf", "duck", "bear", "fox"];
     let did = ["chased", "saw", "liked", "feared", "followed"];
     let then = ["ran away", "fell asleep", "got lost", "grew old"];
-    for round in 0..48 {
+    while let Some(round) = make.round(60) {
         let kind = [
-            "one-clause",
+            "main-clauses",
             "subject-clause",
             "object-clause",
             "two-clauses",
         ][round % 4];
         let n = make.random.pick(&nouns, 3);
         let d = make.random.pick(&did, 2);
-        let end = then[make.random.below(then.len())];
+        let e = make.random.pick(&then, 3);
+        let last = format!("and the {} {}", n[2], e[1]);
         let text = match kind {
-            "one-clause" => format!(
-                "The {} {} the {} near the {}. Then the {} {end}.",
-                n[1], d[0], n[0], n[2], n[0]
-            ),
-            "subject-clause" => format!(
-                "The {} that {} the {} near the {} {end}.",
-                n[0], d[0], n[1], n[2]
-            ),
-            "object-clause" => format!(
-                "The {} that the {} near the {} {} {end}.",
-                n[0], n[1], n[2], d[0]
-            ),
+            "main-clauses" => format!("The {} {}, the {} {}, {last}.", n[0], e[0], n[1], e[2]),
+            "subject-clause" => {
+                format!("The {} that {} the {} {}, {last}.", n[0], d[0], n[1], e[0])
+            }
+            "object-clause" => format!("The {} that the {} {} {}, {last}.", n[0], n[1], d[0], e[0]),
             _ => format!(
-                "The {} that the {} that the {} {} {} {end}.",
-                n[0], n[1], n[2], d[0], d[1]
+                "The {} that the {} that the {} {} {} {}.",
+                n[0], n[1], n[2], d[0], d[1], e[0]
             ),
         };
+        // What each noun did, asked in turn, so that the first noun is not always right.
+        let whom = |verb: &str, noun: &str| format!("{verb} the {noun}");
+        let acts = match kind {
+            "main-clauses" => [
+                (n[0], e[0].to_owned()),
+                (n[1], e[2].to_owned()),
+                (n[2], e[1].to_owned()),
+            ],
+            "subject-clause" => [
+                (n[0], e[0].to_owned()),
+                (n[0], whom(d[0], n[1])),
+                (n[2], e[1].to_owned()),
+            ],
+            "object-clause" => [
+                (n[0], e[0].to_owned()),
+                (n[1], whom(d[0], n[0])),
+                (n[2], e[1].to_owned()),
+            ],
+            _ => [
+                (n[0], e[0].to_owned()),
+                (n[1], whom(d[1], n[0])),
+                (n[2], whom(d[0], n[1])),
+            ],
+        };
+        let (right, act) = &acts[round / 4 % 3];
         make.add(Draft {
             slices: [if round % 4 < 2 { "shallow" } else { "deep" }, kind],
             context: text,
-            question: format!("Which animal {end}?"),
-            stem: format!("The animal that {end} was the"),
-            right: n[0],
-            wrong: vec![n[1], n[2]],
+            question: format!("Which animal {act}?"),
+            stem: format!("The animal that {act} was the"),
+            right,
+            wrong: except(&n, right),
             ..Draft::default()
         });
     }
     let shots = vec![shot(
-        "The pig that the cow pushed woke up.",
-        "Which animal woke up?",
-        "The animal that woke up was the",
-        &["cow", "pig"],
-        1,
+        "The pig that the cow pushed woke up, and the hen sang.",
+        "Which animal sang?",
+        "The animal that sang was the",
+        &["cow", "pig", "hen"],
+        2,
     )];
     make.task(
         "language_embedding",
@@ -666,55 +736,42 @@ fn language_embedding() -> Task {
 fn language_brackets() -> Task {
     let mut make = Maker::new(33);
     let pairs = ["( )", "[ ]", "{ }", "< >"];
-    for round in 0..48 {
+    let halves = |pair: &'static str| pair.split_once(' ').unwrap_or((pair, ""));
+    let around = |pair: &'static str, inner: &str| {
+        let (open, close) = halves(pair);
+        format!("{open} {inner} {close}")
+    };
+    while let Some(round) = make.round(48) {
         let deep = round % 2 == 1;
-        let open = round / 2 % 4;
-        let mut rest = except(&pairs, pairs[open]);
+        let pair = pairs[round / 2 % 4];
+        let mut rest = except(&pairs, pair);
         make.random.shuffle(&mut rest);
-        let halves = |pair: &'static str| pair.split_once(' ').unwrap_or((pair, ""));
-        let inner = match (deep, round / 8 % 2) {
-            (false, 0) => String::new(),
-            (false, _) => format!(" {}", rest[0]),
-            (true, 0) => format!(" {} {} {}", halves(rest[0]).0, rest[1], halves(rest[0]).1),
-            (true, _) => format!(
-                " {} {} {} {} {}",
-                halves(rest[0]).0,
-                halves(rest[1]).0,
-                rest[2],
-                halves(rest[1]).1,
-                halves(rest[0]).1
-            ),
+        let (open, close) = halves(pair);
+        // The open bracket stands last, or its closed content does.
+        let stem = match (deep, round / 8 % 2) {
+            (false, 0) => format!("{} {open}", rest[0]),
+            (false, _) => format!("{open} {}", rest[0]),
+            (true, 0) => format!("{open} {}", around(rest[0], rest[1])),
+            (true, _) => format!("{open} {}", around(rest[0], &around(rest[1], rest[2]))),
         };
-        let (opening, closing) = halves(pairs[open]);
         let closers: Vec<&str> = pairs.iter().map(|pair| halves(pair).1).collect();
-        let stem = format!("{opening}{inner}");
         make.add(Draft {
             slices: [if deep { "deep" } else { "shallow" }, "brackets"],
+            context: "( [ ] ). { }. [ < > ]. < ( ) >.".to_owned(),
             question: format!("Which bracket closes {stem} ?"),
             stem,
-            right: closing,
-            wrong: except(&closers, closing),
+            right: close,
+            wrong: except(&closers, close),
             ..Draft::default()
         });
     }
-    let shots = vec![
-        shot(
-            "",
-            "Which bracket closes [ ( ) ?",
-            "[ ( )",
-            &["}", ")", "]", ">"],
-            2,
-        ),
-        shot(
-            "",
-            "Which bracket closes { < > ?",
-            "{ < >",
-            &["}", ">", "]", ")"],
-            0,
-        ),
-        shot("", "", "( { [ ] }", &["]", ")"], 1),
-        shot("", "", "<", &["]", ">"], 1),
-    ];
+    let shots = vec![shot(
+        "",
+        "Which bracket closes [ ( ) ?",
+        "",
+        &["}", ")", "]", ">"],
+        2,
+    )];
     make.task(
         "language_brackets",
         Family::Language,
