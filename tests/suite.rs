@@ -5,7 +5,7 @@ use std::path::Path;
 
 use slim::suite::{Family, Item, Protocol, Split, Suite, Task};
 
-#[path = "../examples/generate_suite.rs"]
+#[path = "../examples/generate_suite/main.rs"]
 #[allow(dead_code)]
 mod generate_suite;
 
