@@ -203,7 +203,10 @@ pub fn reasoning_sequence() -> Task {
             });
         } else {
             // One step: an equal difference. Many: a difference that grows.
-            let (start, step) = (1 + make.random.below(9), 1 + make.random.below(4));
+            let (start, step) = (
+                1 + make.random.below(9),
+                [1, 2, 5, 10][make.random.below(4)],
+            );
             let at = |k: usize| {
                 start
                     + if many {
@@ -241,7 +244,10 @@ pub fn reasoning_sequence() -> Task {
         ),
     ];
     let about = "What comes next: a day, a month, a number, by one step or by several.";
-    make.task("reasoning_sequence", Family::Reasoning, about, shots)
+    let task = make.task("reasoning_sequence", Family::Reasoning, about, shots);
+    // A series goes on after the number that is asked for.
+    let stop = ["\n", ".", ","].map(str::to_owned).to_vec();
+    Task { stop, ..task }
 }
 
 pub fn reasoning_order() -> Task {
