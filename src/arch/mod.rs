@@ -179,6 +179,15 @@ impl Arch {
             })
     }
 
+    /// Whether a GGUF file gives its layers different shapes.
+    pub fn has_layer_arrays(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.gguf().is_some_and(|metadata| {
+            let keys = self.layer_arrays.iter();
+            keys.filter_map(|key| metadata.get(&format!("{}.{key}", self.name)))
+                .any(|value| value.array().is_some())
+        })
+    }
+
     /// Whether a GGUF array (key without prefix) is known to have one element a layer.
     pub fn slices_array(&self, key: &str) -> bool {
         self.layer_arrays.iter().any(|known| known == key)

@@ -1,9 +1,10 @@
 //! `slim plan PROFILE --model MODEL --keep N -o plan.json`
 
 use super::Passed;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, read_json, write_json};
+use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::eval::Progress;
 use crate::importance::{Profile, SCHEMA_VERSION};
 use crate::plan::{Budget, Plan, search};
@@ -37,6 +38,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    check_json(args.output.as_ref(), &[&args.model, &args.profile])?;
     let progress = Bar::new();
     let profile: Profile = read_json(&args.profile, "profile")?;
     ensure!(
@@ -62,8 +64,8 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         write_json(path, &plan)?;
     }
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&plan)?),
-        false => print!("{}", terminal::plan(&plan)),
+        true => show_json(&plan)?,
+        false => show(&terminal::plan(&plan))?,
     }
     Ok(true)
 }

@@ -1,9 +1,10 @@
 //! `slim verify ORIGINAL PRUNED --gate 'retrieval>=0.9'`
 
 use super::Passed;
-use super::options::{SuiteOptions, write_json};
+use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::checkpoint::Checkpoint;
 use crate::eval::{Outcome, Progress, outcomes};
@@ -48,7 +49,15 @@ pub(super) struct ProofOptions {
     pub(super) json: bool,
 }
 
+impl ProofOptions {
+    /// Whether a proof is wanted of a file that was only written.
+    pub(super) fn asked_for(&self) -> bool {
+        !self.gate.is_empty() || self.report.is_some() || self.json
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    check_json(args.proof.report.as_ref(), &[&args.original, &args.pruned])?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
     let original = Subject::open(&args.original, &progress)?;
@@ -133,8 +142,8 @@ impl Exam<'_> {
             write_json(path, &report)?;
         }
         match self.proof.json {
-            true => println!("{}", serde_json::to_string_pretty(&report)?),
-            false => print!("{}", terminal::report(&report)),
+            true => show_json(&report)?,
+            false => show(&terminal::report(&report))?,
         }
         Ok(report.passed)
     }
