@@ -6,11 +6,11 @@ use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
 use crate::eval::Progress;
-use crate::importance::{Profile, SCHEMA_VERSION};
+use crate::importance::Profile;
 use crate::plan::{Budget, Plan, search};
 use crate::report::terminal;
 use crate::suite::{Split, Suite};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -41,14 +41,17 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.output.as_ref(), &[&args.model, &args.profile])?;
     let progress = Bar::new();
     let profile: Profile = read_json(&args.profile, "profile")?;
-    ensure!(
-        profile.schema_version == SCHEMA_VERSION,
-        "{}: profile of version {}, this slim reads {SCHEMA_VERSION}: score the model again",
-        args.profile.display(),
-        profile.schema_version
-    );
+    let named = || args.profile.display().to_string();
+    profile.check().with_context(named)?;
     let suite = args.suite.open()?;
     let subject = Subject::open(&args.model, &progress)?;
+    ensure!(
+        profile.model_sha256 == subject.checkpoint.sha256()?,
+        "{} is the profile of {}, not of {}: score this model",
+        args.profile.display(),
+        profile.model,
+        args.model.display()
+    );
     let keep = args.depth.kept(subject.model.n_layers())?;
     let plan = choose(
         &subject,

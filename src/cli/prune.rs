@@ -12,12 +12,12 @@ use crate::arch::{Arch, KeepSet, parse_ranges};
 use crate::checkpoint::Checkpoint;
 use crate::convert::OutType;
 use crate::eval::Progress;
-use crate::plan::{Plan, SCHEMA_VERSION};
+use crate::plan::Plan;
 use crate::prune::{Request, check, write};
 use crate::report::terminal;
 use crate::suite::Split;
 use crate::verify::check_structure;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -80,26 +80,21 @@ impl Args {
             return Ok(None);
         };
         let plan: Plan = read_json(path, "plan")?;
-        ensure!(
-            plan.schema_version == SCHEMA_VERSION && plan.n_layers == n_layers,
-            "{}: a plan of version {} for {} layers, but the model has {n_layers} and this slim reads version {SCHEMA_VERSION}",
-            path.display(),
-            plan.schema_version,
-            plan.n_layers
-        );
-        plan.keep.check(n_layers)?;
+        plan.check(checkpoint, n_layers)
+            .with_context(|| path.display().to_string())?;
         Ok(Some(plan.keep))
     }
 
     fn write_decided(&self, checkpoint: &Checkpoint, keep: &KeepSet) -> Result<Passed> {
         let progress = Bar::new();
+        // Whatever can be wrong is found before anything is written.
+        let suite = self.suite.open()?;
         self.write(checkpoint, keep, None, &progress)?;
         check_structure(&Checkpoint::open(&self.output)?)?;
         progress.clear();
         if !self.proof.asked_for() {
             return Ok(true);
         }
-        let suite = self.suite.open()?;
         let exam = self.exam(&suite, &progress);
         let original = Subject::open(&self.input, &progress)?;
         let before = exam.ask(original, "asking the original")?;

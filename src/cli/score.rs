@@ -70,6 +70,7 @@ pub(super) fn score(
         schema_version: SCHEMA_VERSION,
         slim: env!("CARGO_PKG_VERSION").to_owned(),
         model: subject.name(),
+        model_sha256: subject.checkpoint.sha256()?,
         suite: suite.name.clone(),
         items_per_family,
         original,

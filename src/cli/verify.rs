@@ -11,7 +11,7 @@ use crate::eval::{Outcome, Progress, outcomes};
 use crate::plan::Plan;
 use crate::report::{ModelFile, Report, SCHEMA_VERSION, terminal};
 use crate::suite::{Split, Suite};
-use crate::verify::{Gate, check_structure, compare};
+use crate::verify::{Gate, check_pair, check_structure, compare};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub(super) struct ProofOptions {
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(super) gate: Vec<Gate>,
     /// Items of each family that judge the result
-    #[arg(long, value_name = "N", default_value_t = 48)]
+    #[arg(long, value_name = "N", default_value_t = 40)]
     pub(super) report_items: usize,
     /// Where the report goes as JSON
     #[arg(long, value_name = "FILE")]
@@ -58,9 +58,14 @@ impl ProofOptions {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.proof.report.as_ref(), &[&args.original, &args.pruned])?;
+    let (original, pruned) = (
+        Checkpoint::open(&args.original)?,
+        Checkpoint::open(&args.pruned)?,
+    );
+    check_pair(&original, &pruned)?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
-    let original = Subject::open(&args.original, &progress)?;
+    let original = Subject::load(original, &progress)?;
     let exam = Exam {
         suite: &suite,
         asked: &args.suite,

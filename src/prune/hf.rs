@@ -119,19 +119,7 @@ fn edit(config: &mut Map<String, Value>, arch: &Arch, provenance: &Provenance) -
         let Value::Array(elements) = value else {
             continue;
         };
-        let known = arch.slices_field(field);
-        if known && elements.len() != n_layers {
-            bail!(
-                "config.json: {field} has {} elements, but the model has {n_layers} layers",
-                elements.len()
-            );
-        }
-        if elements.len() == n_layers && kept.len() != n_layers {
-            if !known {
-                bail!(
-                    "config.json: {field} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
-                );
-            }
+        if arch.slices_field(field) && kept.len() != n_layers {
             let mut layer = 0;
             elements.retain(|_| {
                 layer += 1;

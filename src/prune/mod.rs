@@ -81,7 +81,15 @@ pub fn check(checkpoint: &Checkpoint, target: &Path) -> Result<()> {
 pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<()> {
     check(request.checkpoint, request.target)?;
     let arch = Arch::of(request.checkpoint)?;
-    request.keep.check(arch.n_layers(request.checkpoint)?)?;
+    let n_layers = arch.n_layers(request.checkpoint)?;
+    request.keep.check(n_layers)?;
+    if let Some(files) = request
+        .checkpoint
+        .hf()
+        .filter(|_| request.keep.len() < n_layers)
+    {
+        arch.check_layer_fields(&files.config, n_layers)?;
+    }
     match target_format(request.target)? {
         Format::Gguf => gguf::write(request, arch, progress),
         _ => hf::write(request, arch, progress),

@@ -2,6 +2,7 @@
 
 use crate::arch::Arch;
 use crate::checkpoint::{Checkpoint, Format};
+use crate::model::Config;
 use anyhow::{Context, Result, bail, ensure};
 use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
 use std::fs::File;
@@ -22,6 +23,38 @@ pub fn check_structure(checkpoint: &Checkpoint) -> Result<()> {
     if checkpoint.format() == Format::Gguf {
         agrees_with_gguf_rs(checkpoint).with_context(|| format!("{path}: second reader"))?;
     }
+    Ok(())
+}
+
+/// Checks that one checkpoint can be the pruned form of the other: dropping layers changes
+/// neither the vocabulary nor the width.
+///
+/// # Errors
+/// They are different models, or in the wrong order.
+pub fn check_pair(original: &Checkpoint, pruned: &Checkpoint) -> Result<()> {
+    let read = |checkpoint: &Checkpoint| Config::read(Arch::of(checkpoint)?, checkpoint);
+    let (before, after) = (read(original)?, read(pruned)?);
+    let same = [
+        ("vocabulary", before.vocab_size, after.vocab_size),
+        ("hidden size", before.hidden_size, after.hidden_size),
+        ("query heads", before.n_heads, after.n_heads),
+    ];
+    for (what, theirs, ours) in same {
+        ensure!(
+            theirs == ours,
+            "{} is no pruned form of {}: {what} {ours}, not {theirs}",
+            pruned.path().display(),
+            original.path().display()
+        );
+    }
+    ensure!(
+        after.n_layers <= before.n_layers,
+        "{} has {} layers, the original {} only {}: name the original first",
+        pruned.path().display(),
+        after.n_layers,
+        original.path().display(),
+        before.n_layers
+    );
     Ok(())
 }
 
