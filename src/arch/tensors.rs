@@ -39,21 +39,24 @@ pub enum RowOrder {
 impl RowOrder {
     /// The GGUF row that holds a Hugging Face row: halves of a head interleaved.
     pub fn gguf_row(self, hf_row: usize, head_dim: usize) -> usize {
-        let (head, within) = (hf_row / head_dim, hf_row % head_dim);
-        let half = head_dim / 2;
         match self {
             Self::Same => hf_row,
-            Self::RopeQ | Self::RopeK => head * head_dim + 2 * (within % half) + within / half,
+            Self::RopeQ | Self::RopeK => {
+                let (head, within) = (hf_row / head_dim, hf_row % head_dim);
+                let half = head_dim / 2;
+                head * head_dim + 2 * (within % half) + within / half
+            }
         }
     }
 
     /// The Hugging Face row that a GGUF row holds.
     pub fn hf_row(self, gguf_row: usize, head_dim: usize) -> usize {
-        let (head, within) = (gguf_row / head_dim, gguf_row % head_dim);
-        let half = head_dim / 2;
         match self {
             Self::Same => gguf_row,
-            Self::RopeQ | Self::RopeK => head * head_dim + (within % 2) * half + within / 2,
+            Self::RopeQ | Self::RopeK => {
+                let (head, within) = (gguf_row / head_dim, gguf_row % head_dim);
+                head * head_dim + (within % 2) * (head_dim / 2) + within / 2
+            }
         }
     }
 }
