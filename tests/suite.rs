@@ -137,6 +137,21 @@ fn prompts_are_short_and_end_without_space() {
 }
 
 #[test]
+fn no_item_is_asked_twice() {
+    let mut asked = HashSet::new();
+    for task in Suite::embedded().tasks {
+        for item in &task.items {
+            let text = (
+                item.context.clone(),
+                item.stem.clone(),
+                item.target().to_owned(),
+            );
+            assert!(asked.insert(text), "{} {}", task.task, item.id);
+        }
+    }
+}
+
+#[test]
 fn no_wrong_option_is_accepted() {
     for task in Suite::embedded().tasks {
         for item in &task.items {

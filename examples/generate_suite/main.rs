@@ -27,6 +27,7 @@ pub fn tasks() -> Vec<Task> {
         retrieval::retrieval_people(),
         reasoning::reasoning_holders(),
         reasoning::reasoning_numbers(),
+        reasoning::reasoning_sequence(),
         reasoning::reasoning_order(),
         reasoning::reasoning_rules(),
         language::language_agreement(),

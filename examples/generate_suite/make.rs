@@ -72,6 +72,13 @@ impl Maker {
         Some(self.items.len()).filter(|made| *made < count)
     }
 
+    /// Four numbers in a row around the right one, which is the smallest or the largest as often
+    /// as one between.
+    pub fn numbers_around(&mut self, right: usize) -> Vec<String> {
+        let lowest = right.saturating_sub(self.random.below(4));
+        (lowest..lowest + 4).map(|n| n.to_string()).collect()
+    }
+
     /// Adds the item, unless it was asked before: then the same round is drawn again.
     pub fn add(&mut self, draft: Draft) {
         let asked = |item: &Item| {

@@ -59,7 +59,6 @@ pub fn reasoning_holders() -> Task {
 pub fn reasoning_numbers() -> Task {
     let mut make = Maker::new(22);
     let goods = ["apples", "eggs", "coins", "books", "cards", "pens"];
-    let mut ranks = Vec::new();
     while let Some(round) = make.round(48) {
         let many = round % 2 == 1;
         let kind = ["sum", "story"][round / 2 % 2];
@@ -107,22 +106,16 @@ pub fn reasoning_numbers() -> Task {
                 format!("Now {name} has"),
             )
         };
-        // The right number is the smallest, second, third, largest option equally often.
-        if ranks.is_empty() {
-            ranks = vec![0, 1, 2, 3];
-            make.random.shuffle(&mut ranks);
-        }
-        let lowest = total.saturating_sub(ranks.pop().unwrap_or(0));
-        let numbers: Vec<String> = (lowest..lowest + 4).map(|n| n.to_string()).collect();
+        let numbers = make.numbers_around(total);
         let options: Vec<&str> = numbers.iter().map(String::as_str).collect();
-        let right = options[total - lowest];
+        let right = total.to_string();
         make.add(Draft {
             slices: [if many { "many-steps" } else { "one-step" }, kind],
             context,
             question,
             stem,
-            right,
-            wrong: except(&options, right),
+            right: &right,
+            wrong: except(&options, &right),
             accept: if kind == "sum" {
                 vec![]
             } else {
@@ -154,63 +147,178 @@ pub fn reasoning_numbers() -> Task {
     )
 }
 
+pub fn reasoning_sequence() -> Task {
+    let mut make = Maker::new(25);
+    let days = [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ];
+    let months = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    while let Some(round) = make.round(48) {
+        let many = round % 2 == 1;
+        let depth = if many { "many-steps" } else { "one-step" };
+        if round / 2 % 2 == 0 {
+            let (unit, all) = if round / 4 % 2 == 0 {
+                ("day", &days[..])
+            } else {
+                ("month", &months[..])
+            };
+            let after = make.random.below(2) == 0;
+            let (from, steps) = (make.random.below(all.len()), if many { 2 } else { 1 });
+            let to = (from + if after { steps } else { all.len() - steps }) % all.len();
+            let way = if after { "after" } else { "before" };
+            let ask = if many {
+                format!("two {unit}s {way} {}", all[from])
+            } else {
+                format!("{way} {}", all[from])
+            };
+            let wrong = make
+                .random
+                .pick(&except(&except(all, all[to]), all[from]), 3);
+            make.add(Draft {
+                slices: [depth, "calendar"],
+                question: format!("Which {unit} is {ask}?"),
+                stem: format!("The {unit} {ask} is"),
+                right: all[to],
+                wrong,
+                ..Draft::default()
+            });
+        } else {
+            // One step: an equal difference. Many: a difference that grows.
+            let (start, step) = (
+                1 + make.random.below(9),
+                [1, 2, 5, 10][make.random.below(4)],
+            );
+            let at = |k: usize| {
+                start
+                    + if many {
+                        step * k * (k + 1) / 2
+                    } else {
+                        step * k
+                    }
+            };
+            let shown = (0..4)
+                .map(|k| at(k).to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let numbers = make.numbers_around(at(4));
+            let options: Vec<&str> = numbers.iter().map(String::as_str).collect();
+            let right = at(4).to_string();
+            make.add(Draft {
+                slices: [depth, "series"],
+                question: format!("Which number comes next: {shown}, ...?"),
+                stem: format!("{shown},"),
+                right: &right,
+                wrong: except(&options, &right),
+                ..Draft::default()
+            });
+        }
+    }
+    let series = "Which number comes next: 10, 20, 30, 40, ...?";
+    let shots = vec![
+        shot("", series, "10, 20, 30, 40,", &["50", "41", "30"], 0),
+        shot(
+            "",
+            "Which season is after spring?",
+            "The season after spring is",
+            &["winter", "summer"],
+            1,
+        ),
+    ];
+    let about = "What comes next: a day, a month, a number, by one step or by several.";
+    let task = make.task("reasoning_sequence", Family::Reasoning, about, shots);
+    // A series goes on after the number that is asked for.
+    let stop = ["\n", ".", ","].map(str::to_owned).to_vec();
+    Task { stop, ..task }
+}
+
 pub fn reasoning_order() -> Task {
     let mut make = Maker::new(23);
     let scales = [
-        ("taller", "tallest", "shortest"),
-        ("older", "oldest", "youngest"),
-        ("faster", "fastest", "slowest"),
-        ("richer", "richest", "poorest"),
+        ["taller", "shorter", "tallest", "shortest"],
+        ["older", "younger", "oldest", "youngest"],
+        ["faster", "slower", "fastest", "slowest"],
+        ["richer", "poorer", "richest", "poorest"],
     ];
     while let Some(round) = make.round(40) {
-        let many = round % 2 == 1;
-        let (more, most, least) = scales[make.random.below(scales.len())];
-        let count = if many { 4 } else { 3 };
-        let names = make.random.pick(NAMES, count);
+        let [more, less, most, least] = scales[make.random.below(scales.len())];
+        let names = make.random.pick(NAMES, 4);
+        let says = |pair: &[&str]| format!("{} is {more} than {}.", pair[0], pair[1]);
         let top = round / 2 % 2 == 0;
-        let mut text: Vec<String> = if many {
-            names
-                .windows(2)
-                .map(|pair| format!("{} is {more} than {}.", pair[0], pair[1]))
-                .collect()
-        } else if top {
-            (1..3)
-                .map(|i| format!("{} is {more} than {}.", names[0], names[i]))
-                .collect()
+        if round % 2 == 0 {
+            // One step: a comparison turned round, beside one of two others.
+            let (right, asked) = if top {
+                (names[0], names[1])
+            } else {
+                (names[2], names[3])
+            };
+            make.add(Draft {
+                slices: ["one-step", "turned"],
+                context: sentences(names.chunks(2).map(says)),
+                question: format!("Who is {more} than {asked}?"),
+                stem: format!("So {asked} is {less} than"),
+                right,
+                wrong: except(&except(&names, asked), right),
+                ..Draft::default()
+            });
         } else {
-            (0..2)
-                .map(|i| format!("{} is {more} than {}.", names[i], names[2]))
-                .collect()
-        };
-        make.random.shuffle(&mut text);
-        let (asked, right) = if top {
-            (most, names[0])
-        } else {
-            (least, names[count - 1])
-        };
-        make.add(Draft {
-            slices: [if many { "many-steps" } else { "one-step" }, "order"],
-            context: sentences(text),
-            question: format!("Who is the {asked}?"),
-            stem: format!("The {asked} is"),
-            right,
-            wrong: except(&names, right),
-            ..Draft::default()
-        });
+            // Many steps: the end of a chain that is told in any order.
+            let mut text: Vec<String> = names.windows(2).map(says).collect();
+            make.random.shuffle(&mut text);
+            let (asked, right) = if top {
+                (most, names[0])
+            } else {
+                (least, names[3])
+            };
+            make.add(Draft {
+                slices: ["many-steps", "chained"],
+                context: sentences(text),
+                question: format!("Who is the {asked}?"),
+                stem: format!("So the {asked} is"),
+                right,
+                wrong: except(&names, right),
+                ..Draft::default()
+            });
+        }
     }
-    let shots = vec![shot(
-        "Kate is stronger than Paul. Paul is stronger than Rose.",
-        "Who is the strongest?",
-        "The strongest is",
-        &["Rose", "Paul", "Kate"],
-        2,
-    )];
-    make.task(
-        "reasoning_order",
-        Family::Reasoning,
-        "Who is first or last, when it is said directly or must be chained.",
-        shots,
-    )
+    let chain = "Kate is stronger than Paul. Paul is stronger than Rose.";
+    let turned = "Alan is happier than Vera.";
+    let shots = vec![
+        shot(
+            chain,
+            "Who is the strongest?",
+            "So the strongest is",
+            &["Rose", "Paul", "Kate"],
+            2,
+        ),
+        shot(
+            turned,
+            "Who is happier than Vera?",
+            "So Vera is sadder than",
+            &["Alan", "Rose"],
+            0,
+        ),
+    ];
+    let about = "A comparison turned round, or the end of a chain of comparisons.";
+    make.task("reasoning_order", Family::Reasoning, about, shots)
 }
 
 pub fn reasoning_rules() -> Task {
@@ -255,7 +363,10 @@ pub fn reasoning_rules() -> Task {
             slices: [if many { "many-steps" } else { "one-step" }, "rules"],
             context: sentences(text),
             question: format!("What does {name} like?"),
-            stem: format!("So {name} likes"),
+            stem: format!(
+                "Like all {}, {name} likes",
+                halves(kind[key]).1.to_lowercase()
+            ),
             right: food[key],
             wrong: except(&food, food[key]),
             ..Draft::default()
@@ -264,7 +375,7 @@ pub fn reasoning_rules() -> Task {
     let shots = vec![shot(
         "Ants like milk. Bees like salt. Kate is a bee.",
         "What does Kate like?",
-        "So Kate likes",
+        "Like all bees, Kate likes",
         &["salt", "milk"],
         0,
     )];

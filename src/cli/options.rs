@@ -64,10 +64,10 @@ pub(super) struct ChoiceOptions {
     #[arg(long, value_name = "FAMILY[=WEIGHT]", value_delimiter = ',')]
     pub(super) preserve: Vec<Preserve>,
     /// Items of each family that choose the layers
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     pub(super) select_items: usize,
     /// Layers tried at each step
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 6)]
     pub(super) candidates: usize,
     /// Let the first and the last layer go too
     #[arg(long)]

@@ -31,7 +31,7 @@ pub(super) struct Args {
 #[derive(clap::Args)]
 pub(super) struct ScoreItems {
     /// Items of each family that score the layers
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     pub(super) calibrate_items: usize,
 }
 

@@ -243,9 +243,9 @@ fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
     let mut packs: Vec<Pack> = Vec::new();
     for question in questions {
         let fits = packs.last().is_some_and(|pack| {
-            let grown: usize = sequences(question)
-                .map(|sequence| pack.tree.growth(None, &sequence))
-                .sum();
+            let read = |candidate: &Vec<u32>| candidate.len().saturating_sub(1);
+            let grown = pack.tree.growth(None, &question.prompt)
+                + question.candidates.iter().map(read).sum::<usize>();
             pack.tree.len() + grown <= PACK_TOKENS
         });
         if !fits {

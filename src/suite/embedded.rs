@@ -23,6 +23,7 @@ const TASKS: &[(&str, &str)] = tasks![
     "reasoning_order.json",
     "reasoning_principles.json",
     "reasoning_rules.json",
+    "reasoning_sequence.json",
     "retrieval_people.json",
     "retrieval_words.json",
 ];
