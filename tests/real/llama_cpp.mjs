@@ -11,23 +11,26 @@ export { readGgufFileInfo };
 
 const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: "error" });
 
-// Opens a GGUF file and calls use(read), where read(text) gives the text's token ids, at every
-// position the probabilities of the next token by id, and the greedy continuation.
+// Opens a GGUF file and calls use(read), where read(text) gives the text's token ids, at each of
+// its last positions (all, unless told) the probabilities of the next token by id, and the greedy
+// continuation.
 // cache: the type of keys and values; with F16, the default of llama.cpp, logits lose three digits.
 export async function withModel(path, use, cache = "F32") {
     const model = await llama.loadModel({ modelPath: path });
     const context = await model.createContext({
-        contextSize: 512, batchSize: 512, flashAttention: false,
+        contextSize: 512, batchSize: 512, threads: 1, flashAttention: false,
         experimentalKvCacheKeyType: cache, experimentalKvCacheValueType: cache,
     });
     const sequence = context.getSequence();
-    const read = async (text, newTokens = 0) => {
+    const read = async (text, { newTokens = 0, last = Infinity } = {}) => {
         const bos = model.tokens.shouldPrependBosToken ? [model.tokens.bos] : [];
         const tokens = [...bos, ...model.tokenize(text, true)];
         await sequence.clearHistory();
-        const asked = tokens.map((token) => [token, { generateNext: { probabilities: true } }]);
-        const told = await sequence.controlledEvaluate(asked);
-        const probabilities = told.map((position) => position.next.probabilities);
+        const silent = tokens.length - Math.min(tokens.length, last);
+        const ask = (token) => [token, { generateNext: { probabilities: true } }];
+        const told = await sequence.controlledEvaluate(
+            tokens.map((token, i) => i < silent ? token : ask(token)));
+        const probabilities = told.slice(silent).map((position) => position.next.probabilities);
         const greedy = [];
         if (newTokens > 0) {
             await sequence.clearHistory();

@@ -30,7 +30,7 @@ async function zero(path, names) {
 
 const distributions = (path) => withModel(path, async (read) => {
     const all = [];
-    for (const prompt of prompts) all.push(...(await read(prompt)).probabilities);
+    for (const prompt of prompts) all.push(...(await read(prompt, { last: 4 })).probabilities);
     return all;
 });
 
