@@ -15,7 +15,7 @@ pub use rope::RopeScaling;
 pub use tensors::{RowOrder, Slot, TensorRule};
 
 use crate::checkpoint::Checkpoint;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -179,9 +179,42 @@ impl Arch {
             })
     }
 
+    /// Whether a GGUF file gives its layers different shapes.
+    pub fn has_layer_arrays(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.gguf().is_some_and(|metadata| {
+            let keys = self.layer_arrays.iter();
+            keys.filter_map(|key| metadata.get(&format!("{}.{key}", self.name)))
+                .any(|value| value.array().is_some())
+        })
+    }
+
     /// Whether a GGUF array (key without prefix) is known to have one element a layer.
     pub fn slices_array(&self, key: &str) -> bool {
         self.layer_arrays.iter().any(|known| known == key)
+    }
+
+    /// Checks the arrays of a config.json before layers go: one of unknown meaning with one
+    /// element a layer would shift.
+    ///
+    /// # Errors
+    /// Such an array, at any depth; or a known one of the wrong length.
+    pub fn check_layer_fields(&self, config: &Map<String, Value>, n_layers: usize) -> Result<()> {
+        for (field, value) in config {
+            match value {
+                Value::Object(nested) => self.check_layer_fields(nested, n_layers)?,
+                Value::Array(elements) if self.slices_field(field) => ensure!(
+                    elements.len() == n_layers,
+                    "config.json: {field} has {} elements, but the model has {n_layers} layers",
+                    elements.len()
+                ),
+                Value::Array(elements) => ensure!(
+                    elements.len() != n_layers || n_layers == 1,
+                    "config.json: {field} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
+                ),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether an array in config.json is known to have one element a layer.

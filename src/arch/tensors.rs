@@ -1,7 +1,10 @@
 //! Tensor names in both formats, and the row orders between them.
 
 use super::Arch;
+use crate::checkpoint::Checkpoint;
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use std::collections::HashSet;
 
 /// One tensor of a description.
 #[derive(Debug, Deserialize)]
@@ -112,6 +115,50 @@ impl Arch {
     pub fn ignores(&self, name: &str) -> bool {
         split_layer(name, &self.hf_layer_prefix)
             .is_some_and(|(_, rest)| self.ignored.iter().any(|ignored| ignored == rest))
+    }
+
+    /// Checks that a checkpoint has all that its layer count promises and nothing beyond: every
+    /// tensor known, no layer missing one, no layer left over.
+    ///
+    /// # Errors
+    /// The first tensor that is unknown, missing or left over, in the checkpoint's own names.
+    pub fn check_complete(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let path = checkpoint.path().display();
+        let n_layers = self.n_layers(checkpoint)?;
+        let mut found = HashSet::new();
+        for tensor in checkpoint.tensors() {
+            if self.ignores(&tensor.name) {
+                continue;
+            }
+            let slot = self.slot(&tensor.name).with_context(|| {
+                format!(
+                    "{path}: tensor '{}' is not part of the {} architecture as slim knows it",
+                    tensor.name, self.name
+                )
+            })?;
+            if let Some(layer) = slot.layer.filter(|&layer| layer >= n_layers) {
+                bail!(
+                    "{path}: tensor {} is of layer {layer}, but the metadata say {n_layers} layers",
+                    tensor.name
+                );
+            }
+            found.insert(slot.gguf_name());
+        }
+        let gguf = checkpoint.gguf().is_some();
+        let promised = self.slots(n_layers).into_iter();
+        for slot in promised.filter(|slot| !slot.rule.optional) {
+            let name = slot.gguf_name();
+            ensure!(
+                found.contains(&name),
+                "{path}: tensor {} is missing, and the metadata say {n_layers} layers",
+                if gguf {
+                    name
+                } else {
+                    slot.hf_name(self).unwrap_or(name)
+                }
+            );
+        }
+        Ok(())
     }
 
     /// Every place that a model of `n_layers` may fill, globals first.

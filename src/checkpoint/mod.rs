@@ -17,7 +17,7 @@ mod sniff;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -73,6 +73,8 @@ pub struct Checkpoint {
     tensors: Vec<TensorInfo>,
     /// Indices into `tensors`, sorted by name.
     by_name: Vec<usize>,
+    /// The digest, once it was asked for.
+    digest: OnceLock<String>,
 }
 
 impl Checkpoint {
@@ -173,6 +175,7 @@ impl Checkpoint {
             files,
             tensors,
             by_name,
+            digest: OnceLock::new(),
         })
     }
 
@@ -276,6 +279,14 @@ impl Checkpoint {
     /// # Errors
     /// A file cannot be read.
     pub fn sha256(&self) -> Result<String, Error> {
+        if let Some(known) = self.digest.get() {
+            return Ok(known.clone());
+        }
+        let digest = self.read_sha256()?;
+        Ok(self.digest.get_or_init(|| digest).clone())
+    }
+
+    fn read_sha256(&self) -> Result<String, Error> {
         if let [file] = self.files.as_slice() {
             return file.sha256();
         }

@@ -1,8 +1,9 @@
 //! `slim eval MODEL`
 
 use super::Passed;
-use super::options::{SuiteOptions, write_json};
+use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
+use super::show_json;
 use super::subject::Subject;
 use crate::arch::KeepSet;
 use crate::eval::{outcomes, summarise};
@@ -33,6 +34,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    check_json(args.output.as_ref(), &[&args.model])?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
     let subject = Subject::open(&args.model, &progress)?;
@@ -62,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         write_json(path, &evaluation)?;
     }
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&evaluation)?),
+        true => show_json(&evaluation)?,
         false => print!("{}", terminal::summary(&evaluation.summary)),
     }
     Ok(true)

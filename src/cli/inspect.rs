@@ -1,6 +1,7 @@
 //! `slim inspect MODEL`
 
 use super::Passed;
+use super::{show, show_json};
 use crate::arch::Arch;
 use crate::checkpoint::Checkpoint;
 use anyhow::Result;
@@ -40,26 +41,37 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
             "may_go": format!("0-{}", n_layers - 1),
             "slim": provenance,
         });
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        show_json(&found)?;
         return Ok(true);
     }
-    println!("{}", args.model.display());
-    println!("architecture  {}", arch.name);
-    println!("layers        {n_layers}");
-    println!("parameters    {:.1} M", parameters as f64 / 1e6);
-    println!(
-        "size          {:.1} MB",
-        checkpoint.total_bytes() as f64 / 1e6
-    );
     let types: Vec<String> = types.iter().map(|(t, n)| format!("{t} × {n}")).collect();
-    println!("tensors       {}", types.join(", "));
-    println!(
-        "may go        0-{} (all layers are alike; prune protects the first and the last unless --free-ends)",
-        n_layers - 1
+    let mut rows = vec![
+        ("architecture", arch.name.clone()),
+        ("layers", n_layers.to_string()),
+        ("parameters", format!("{:.1} M", parameters as f64 / 1e6)),
+        (
+            "size",
+            format!("{:.1} MB", checkpoint.total_bytes() as f64 / 1e6),
+        ),
+        ("tensors", types.join(", ")),
+        (
+            "may go",
+            format!(
+                "0-{}: all layers are alike (prune protects the first and the last unless --free-ends)",
+                n_layers - 1
+            ),
+        ),
+    ];
+    rows.extend(
+        provenance
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone())),
     );
-    for (key, value) in provenance {
-        println!("{key:<25} {value}");
+    let mut text = format!("{}\n", args.model.display());
+    for (key, value) in rows {
+        text += &format!("{key:<24} {value}\n");
     }
+    show(&text)?;
     Ok(true)
 }
 

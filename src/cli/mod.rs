@@ -10,8 +10,9 @@ mod score;
 mod subject;
 mod verify;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// Prune the layers of a language model by what it must keep, and prove what was kept.
@@ -51,6 +52,19 @@ enum Command {
 
 /// Whether all gates were passed.
 type Passed = bool;
+
+/// Writes text to stdout. A reader that has seen enough is no error.
+fn show(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout"),
+    }
+}
+
+/// Writes JSON to stdout.
+fn show_json(value: &impl serde::Serialize) -> Result<()> {
+    show(&(serde_json::to_string_pretty(value)? + "\n"))
+}
 
 /// Runs the command line: 0 done, 1 a gate failed, 2 an error.
 pub fn run() -> ExitCode {

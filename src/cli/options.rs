@@ -1,5 +1,6 @@
 //! Options that several subcommands share.
 
+use crate::checkpoint::check_target;
 use crate::eval::{Question, questions};
 use crate::plan::{Objective, Preserve};
 use crate::suite::{Family, Protocol, Split, Suite};
@@ -119,6 +120,28 @@ impl Depth {
         );
         Ok(keep)
     }
+}
+
+/// Checks, before any work, that a JSON file can be written and is none of the models.
+pub(super) fn check_json(path: Option<&PathBuf>, models: &[&Path]) -> Result<()> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    check_target(path, models)?;
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    for model in models {
+        ensure!(
+            absolute(path) != absolute(model),
+            "{} is also the name of a model here: give the JSON another one",
+            path.display()
+        );
+        ensure!(
+            !path.exists() || !model.is_dir() || path.parent() != Some(*model),
+            "{} belongs to a model: give the JSON another name",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Writes a JSON file through a temporary one.

@@ -1,15 +1,16 @@
 //! `slim plan PROFILE --model MODEL --keep N -o plan.json`
 
 use super::Passed;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, read_json, write_json};
+use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::eval::Progress;
-use crate::importance::{Profile, SCHEMA_VERSION};
+use crate::importance::Profile;
 use crate::plan::{Budget, Plan, search};
 use crate::report::terminal;
 use crate::suite::{Split, Suite};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -37,16 +38,20 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    check_json(args.output.as_ref(), &[&args.model, &args.profile])?;
     let progress = Bar::new();
     let profile: Profile = read_json(&args.profile, "profile")?;
-    ensure!(
-        profile.schema_version == SCHEMA_VERSION,
-        "{}: profile of version {}, this slim reads {SCHEMA_VERSION}: score the model again",
-        args.profile.display(),
-        profile.schema_version
-    );
+    let named = || args.profile.display().to_string();
+    profile.check().with_context(named)?;
     let suite = args.suite.open()?;
     let subject = Subject::open(&args.model, &progress)?;
+    ensure!(
+        profile.model_sha256 == subject.checkpoint.sha256()?,
+        "{} is the profile of {}, not of {}: score this model",
+        args.profile.display(),
+        profile.model,
+        args.model.display()
+    );
     let keep = args.depth.kept(subject.model.n_layers())?;
     let plan = choose(
         &subject,
@@ -62,8 +67,8 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         write_json(path, &plan)?;
     }
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&plan)?),
-        false => print!("{}", terminal::plan(&plan)),
+        true => show_json(&plan)?,
+        false => show(&terminal::plan(&plan))?,
     }
     Ok(true)
 }

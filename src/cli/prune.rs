@@ -1,22 +1,23 @@
 //! `slim prune --keep 24 --preserve retrieval IN OUT`: the whole job, or only the writing.
 
 use super::Passed;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, read_json};
+use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json};
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
+use super::show;
 use super::subject::Subject;
 use super::verify::{Exam, ProofOptions};
 use super::{plan::choose, progress};
 use crate::arch::{Arch, KeepSet, parse_ranges};
-use crate::checkpoint::{Checkpoint, check_target};
+use crate::checkpoint::Checkpoint;
 use crate::convert::OutType;
 use crate::eval::Progress;
-use crate::plan::{Plan, SCHEMA_VERSION};
-use crate::prune::{Request, target_format, write};
+use crate::plan::Plan;
+use crate::prune::{Request, check, write};
 use crate::report::terminal;
 use crate::suite::Split;
 use crate::verify::check_structure;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -27,7 +28,7 @@ use std::path::PathBuf;
   slim prune --plan plan.json --outtype q8_0 model/ small.gguf
 
 --keep and --drop score the layers, choose, write, and verify the written file.
---plan and --drop-layers only write what was decided.")]
+--plan and --drop-layers write what was decided; they verify it too with --gate, --report or --json.")]
 pub(super) struct Args {
     /// A .safetensors or .gguf file, or a Hugging Face folder
     input: PathBuf,
@@ -58,9 +59,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    target_format(&args.output)?;
-    check_target(&args.output, &[&args.input])?;
     let checkpoint = Checkpoint::open(&args.input)?;
+    check(&checkpoint, &args.output)?;
+    check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
     match args.decided(&checkpoint)? {
         Some(keep) => args.write_decided(&checkpoint, &keep),
         None => args.whole_job(checkpoint),
@@ -79,26 +80,21 @@ impl Args {
             return Ok(None);
         };
         let plan: Plan = read_json(path, "plan")?;
-        ensure!(
-            plan.schema_version == SCHEMA_VERSION && plan.n_layers == n_layers,
-            "{}: a plan of version {} for {} layers, but the model has {n_layers} and this slim reads version {SCHEMA_VERSION}",
-            path.display(),
-            plan.schema_version,
-            plan.n_layers
-        );
-        plan.keep.check(n_layers)?;
+        plan.check(checkpoint, n_layers)
+            .with_context(|| path.display().to_string())?;
         Ok(Some(plan.keep))
     }
 
     fn write_decided(&self, checkpoint: &Checkpoint, keep: &KeepSet) -> Result<Passed> {
         let progress = Bar::new();
+        // Whatever can be wrong is found before anything is written.
+        let suite = self.suite.open()?;
         self.write(checkpoint, keep, None, &progress)?;
         check_structure(&Checkpoint::open(&self.output)?)?;
         progress.clear();
-        if self.proof.gate.is_empty() {
+        if !self.proof.asked_for() {
             return Ok(true);
         }
-        let suite = self.suite.open()?;
         let exam = self.exam(&suite, &progress);
         let original = Subject::open(&self.input, &progress)?;
         let before = exam.ask(original, "asking the original")?;
@@ -116,7 +112,8 @@ impl Args {
         self.write(&subject.checkpoint, &plan.keep, Some(measured), &progress)?;
         if !self.proof.json {
             progress.clear();
-            println!("{}", terminal::plan(&plan));
+            show(&terminal::plan(&plan))?;
+            show("\n")?;
         }
         let exam = self.exam(&suite, &progress);
         let before = exam.ask(subject, "asking the original")?;

@@ -1,9 +1,10 @@
 //! `slim score MODEL -o profile.json`
 
 use super::Passed;
-use super::options::{SuiteOptions, write_json};
+use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::eval::{Progress, Question};
 use crate::importance::{Profile, SCHEMA_VERSION, profile};
 use crate::report::terminal;
@@ -36,6 +37,7 @@ pub(super) struct ScoreItems {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    check_json(args.output.as_ref(), &[&args.model])?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
     let subject = Subject::open(&args.model, &progress)?;
@@ -49,8 +51,8 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         write_json(path, &profile)?;
     }
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&profile)?),
-        false => print!("{}", terminal::profile(&profile)),
+        true => show_json(&profile)?,
+        false => show(&terminal::profile(&profile))?,
     }
     Ok(true)
 }
@@ -68,6 +70,7 @@ pub(super) fn score(
         schema_version: SCHEMA_VERSION,
         slim: env!("CARGO_PKG_VERSION").to_owned(),
         model: subject.name(),
+        model_sha256: subject.checkpoint.sha256()?,
         suite: suite.name.clone(),
         items_per_family,
         original,

@@ -1,16 +1,17 @@
 //! `slim verify ORIGINAL PRUNED --gate 'retrieval>=0.9'`
 
 use super::Passed;
-use super::options::{SuiteOptions, write_json};
+use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::checkpoint::Checkpoint;
 use crate::eval::{Outcome, Progress, outcomes};
 use crate::plan::Plan;
 use crate::report::{ModelFile, Report, SCHEMA_VERSION, terminal};
 use crate::suite::{Split, Suite};
-use crate::verify::{Gate, check_structure, compare};
+use crate::verify::{Gate, check_pair, check_structure, compare};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,7 @@ pub(super) struct ProofOptions {
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(super) gate: Vec<Gate>,
     /// Items of each family that judge the result
-    #[arg(long, value_name = "N", default_value_t = 48)]
+    #[arg(long, value_name = "N", default_value_t = 40)]
     pub(super) report_items: usize,
     /// Where the report goes as JSON
     #[arg(long, value_name = "FILE")]
@@ -48,10 +49,23 @@ pub(super) struct ProofOptions {
     pub(super) json: bool,
 }
 
+impl ProofOptions {
+    /// Whether a proof is wanted of a file that was only written.
+    pub(super) fn asked_for(&self) -> bool {
+        !self.gate.is_empty() || self.report.is_some() || self.json
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    check_json(args.proof.report.as_ref(), &[&args.original, &args.pruned])?;
+    let (original, pruned) = (
+        Checkpoint::open(&args.original)?,
+        Checkpoint::open(&args.pruned)?,
+    );
+    check_pair(&original, &pruned)?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
-    let original = Subject::open(&args.original, &progress)?;
+    let original = Subject::load(original, &progress)?;
     let exam = Exam {
         suite: &suite,
         asked: &args.suite,
@@ -133,8 +147,8 @@ impl Exam<'_> {
             write_json(path, &report)?;
         }
         match self.proof.json {
-            true => println!("{}", serde_json::to_string_pretty(&report)?),
-            false => print!("{}", terminal::report(&report)),
+            true => show_json(&report)?,
+            false => show(&terminal::report(&report))?,
         }
         Ok(report.passed)
     }

@@ -7,6 +7,7 @@ pub use ablation::profile;
 pub use influence::{BlockInfluence, cosine_distances};
 
 use crate::suite::{Family, Protocol};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// The version of the profile's file format.
@@ -21,6 +22,8 @@ pub struct Profile {
     pub slim: String,
     /// The checkpoint's file name.
     pub model: String,
+    /// Its digest; see [`crate::checkpoint::Checkpoint::sha256`].
+    pub model_sha256: String,
     /// The suite's name.
     pub suite: String,
     /// Items asked of each family, of the calibrate split.
@@ -29,6 +32,23 @@ pub struct Profile {
     pub original: Vec<Score>,
     /// One entry a layer, in order.
     pub layers: Vec<LayerProfile>,
+}
+
+impl Profile {
+    /// Checks a profile that came from a file.
+    ///
+    /// # Errors
+    /// Another version of the format, or layers that are not 0, 1, 2 …
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.schema_version == SCHEMA_VERSION,
+            "a profile of version {}, this slim reads {SCHEMA_VERSION}: score the model again",
+            self.schema_version
+        );
+        let in_order = self.layers.iter().enumerate().all(|(i, l)| l.layer == i);
+        ensure!(in_order, "the profile's layers are not 0, 1, 2 … in order");
+        Ok(())
+    }
 }
 
 /// The whole model on one family and protocol.

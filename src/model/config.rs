@@ -54,6 +54,14 @@ impl Config {
                     .is_some_and(|s| s.rule.gguf == "token_embd.weight")
             })
             .context("the checkpoint has no token embedding")?;
+        let vocab_size = *embedding.shape.first().context("a flat token embedding")? as usize;
+        if let Some(said) = params.get("vocab_size") {
+            ensure!(
+                said as usize == vocab_size,
+                "{}: the metadata say {said} tokens, but the embedding has {vocab_size} rows",
+                checkpoint.path().display()
+            );
+        }
         let config = Self {
             n_layers: params.count("block_count")?,
             hidden_size: params.count("embedding_length")?,
@@ -61,7 +69,7 @@ impl Config {
             n_heads: params.count("attention.head_count")?,
             n_kv_heads: params.count("attention.head_count_kv")?,
             head_dim: params.head_dim()?,
-            vocab_size: *embedding.shape.first().context("a flat token embedding")? as usize,
+            vocab_size,
             context_length: params.count("context_length")?,
             rms_norm_eps: params
                 .get("attention.layer_norm_rms_epsilon")
@@ -86,14 +94,67 @@ impl Config {
             "rotary embedding needs an even head dimension, not {}",
             self.head_dim
         );
+        let sizes = [self.hidden_size, self.intermediate_size, self.vocab_size];
+        ensure!(
+            sizes.iter().all(|&size| size > 0),
+            "hidden size, intermediate size and vocabulary must not be 0"
+        );
         ensure!(self.rope_theta > 0.0, "rope_theta must be positive");
+        Ok(())
+    }
+
+    /// The shape that a tensor must have, by its GGUF name without layer; `None` for a tensor
+    /// that the decoder does not use.
+    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let (hidden, ffn, vocab) = (self.hidden_size, self.intermediate_size, self.vocab_size);
+        let q = self.n_heads * self.head_dim;
+        let kv = self.n_kv_heads * self.head_dim;
+        Some(match name {
+            "token_embd.weight" | "output.weight" => vec![vocab, hidden],
+            "output_norm.weight" | "attn_norm.weight" | "ffn_norm.weight" => vec![hidden],
+            "rope_freqs.weight" => vec![self.head_dim / 2],
+            "attn_q.weight" => vec![q, hidden],
+            "attn_q.bias" => vec![q],
+            "attn_k.weight" | "attn_v.weight" => vec![kv, hidden],
+            "attn_k.bias" | "attn_v.bias" => vec![kv],
+            "attn_output.weight" => vec![hidden, q],
+            "ffn_gate.weight" | "ffn_up.weight" => vec![ffn, hidden],
+            "ffn_gate.bias" | "ffn_up.bias" => vec![ffn],
+            "ffn_down.weight" => vec![hidden, ffn],
+            "attn_output.bias" | "ffn_down.bias" => vec![hidden],
+            _ => return None,
+        })
+    }
+
+    /// Checks a checkpoint's tensors against these hyper-parameters without reading them.
+    ///
+    /// # Errors
+    /// A tensor of another shape.
+    pub fn check_shapes(&self, arch: &Arch, checkpoint: &Checkpoint) -> Result<()> {
+        for tensor in checkpoint.tensors() {
+            let Some(slot) = arch.slot(&tensor.name) else {
+                continue;
+            };
+            let expected = self.shape_of(&slot.rule.gguf);
+            let found = tensor.shape.iter().map(|&d| d as usize);
+            ensure!(
+                expected
+                    .as_ref()
+                    .is_none_or(|e| found.eq(e.iter().copied())),
+                "{}: tensor {} has shape {:?}, but the metadata say {:?}",
+                checkpoint.path().display(),
+                tensor.name,
+                tensor.shape,
+                expected.unwrap_or_default()
+            );
+        }
         Ok(())
     }
 
     /// Radians a position for each pair of dimensions: θ^(−2i/d), stretched as the scaling says.
     pub(super) fn inv_freq(&self, weights: &Weights) -> Result<Vec<f32>> {
         let pairs = self.head_dim / 2;
-        let stored = weights.optional("rope_freqs.weight", &[pairs])?;
+        let stored = weights.optional("rope_freqs.weight")?;
         let stored = stored.map(|t| t.to_vec1::<f32>()).transpose()?;
         let scaled = || {
             self.rope_scaling

@@ -52,18 +52,13 @@ impl Layer {
         decoder: Decoder,
         index: usize,
     ) -> Result<Self> {
-        let hidden = config.hidden_size;
-        let ffn = config.intermediate_size;
-        let q = config.n_heads * config.head_dim;
-        let kv = config.n_kv_heads * config.head_dim;
-        let linear = |name: &str, rows: usize, columns: usize| -> Result<Linear> {
-            let name = format!("blk.{index}.{name}");
-            let weight = weights.tensor(&format!("{name}.weight"), &[rows, columns])?;
-            let bias = weights.optional(&format!("{name}.bias"), &[rows])?;
+        let linear = |name: &str| -> Result<Linear> {
+            let weight = weights.tensor(&format!("blk.{index}.{name}.weight"))?;
+            let bias = weights.optional(&format!("blk.{index}.{name}.bias"))?;
             Ok(Linear::new(weight, bias))
         };
         let norm = |name: &str| -> Result<RmsNorm> {
-            let weight = weights.tensor(&format!("blk.{index}.{name}.weight"), &[hidden])?;
+            let weight = weights.tensor(&format!("blk.{index}.{name}.weight"))?;
             Ok(RmsNorm::new(weight, config.rms_norm_eps))
         };
         Ok(Self {
@@ -72,14 +67,14 @@ impl Layer {
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
             attn_norm: norm("attn_norm")?,
-            attn_q: linear("attn_q", q, hidden)?,
-            attn_k: linear("attn_k", kv, hidden)?,
-            attn_v: linear("attn_v", kv, hidden)?,
-            attn_output: linear("attn_output", hidden, q)?,
+            attn_q: linear("attn_q")?,
+            attn_k: linear("attn_k")?,
+            attn_v: linear("attn_v")?,
+            attn_output: linear("attn_output")?,
             ffn_norm: norm("ffn_norm")?,
-            ffn_gate: linear("ffn_gate", ffn, hidden)?,
-            ffn_up: linear("ffn_up", ffn, hidden)?,
-            ffn_down: linear("ffn_down", hidden, ffn)?,
+            ffn_gate: linear("ffn_gate")?,
+            ffn_up: linear("ffn_up")?,
+            ffn_down: linear("ffn_down")?,
         })
     }
 

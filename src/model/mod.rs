@@ -51,12 +51,12 @@ impl Model {
             layers.push(Layer::load(&weights, &config, arch.decoder, index)?);
             progress(index + 1, config.n_layers);
         }
-        let hidden = config.hidden_size;
-        let embedding = weights.tensor("token_embd.weight", &[config.vocab_size, hidden])?;
-        let head = weights.optional("output.weight", &[config.vocab_size, hidden])?;
-        let norm = weights.tensor("output_norm.weight", &[hidden])?;
+        let embedding = weights.tensor("token_embd.weight")?;
+        let head = weights.optional("output.weight")?;
+        let norm = weights.tensor("output_norm.weight")?;
+        let inv_freq = config.inv_freq(&weights)?;
         Ok(Self {
-            inv_freq: config.inv_freq(&weights)?,
+            inv_freq,
             head: Linear::new(head.unwrap_or_else(|| embedding.clone()), None),
             norm: RmsNorm::new(norm, config.rms_norm_eps),
             embedding,

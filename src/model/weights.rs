@@ -4,7 +4,7 @@ use super::config::Config;
 use crate::arch::{Arch, RowOrder};
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::convert::to_tensor;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,19 +13,20 @@ use std::collections::HashMap;
 pub(super) struct Weights<'a> {
     checkpoint: &'a Checkpoint,
     places: HashMap<String, (&'a TensorInfo, RowOrder)>,
-    head_dim: usize,
+    config: &'a Config,
     device: &'a Device,
 }
 
 impl<'a> Weights<'a> {
     /// # Errors
-    /// A tensor that the description does not know: a model that runs without it would be wrong.
+    /// A tensor of the wrong shape, or one that the description does not know: a model that runs without it would be wrong.
     pub(super) fn new(
         checkpoint: &'a Checkpoint,
         arch: &Arch,
-        config: &Config,
+        config: &'a Config,
         device: &'a Device,
     ) -> Result<Self> {
+        config.check_shapes(arch, checkpoint)?;
         let mut places = HashMap::new();
         for info in checkpoint.tensors() {
             if arch.ignores(&info.name) {
@@ -49,17 +50,17 @@ impl<'a> Weights<'a> {
         Ok(Self {
             checkpoint,
             places,
-            head_dim: config.head_dim,
+            config,
             device,
         })
     }
 
-    /// A tensor of the given shape.
+    /// The tensor of one place.
     ///
     /// # Errors
-    /// It is missing, of another shape, or of a type that cannot be read.
-    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.optional(name, shape)?.with_context(|| {
+    /// It is missing or of a type that cannot be read.
+    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
+        self.optional(name)?.with_context(|| {
             format!(
                 "{}: tensor {name} is missing",
                 self.checkpoint.path().display()
@@ -68,23 +69,16 @@ impl<'a> Weights<'a> {
     }
 
     /// A tensor that may be missing.
-    pub(super) fn optional(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+    pub(super) fn optional(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(&(info, rows)) = self.places.get(name) else {
             return Ok(None);
         };
-        let found = info.shape.iter().map(|&d| d as usize);
-        ensure!(
-            found.eq(shape.iter().copied()),
-            "{}: tensor {} has shape {:?}, but the metadata say {shape:?}",
-            self.checkpoint.path().display(),
-            info.name,
-            info.shape
-        );
+        let shape: Vec<usize> = info.shape.iter().map(|&d| d as usize).collect();
         let bytes = match rows {
             RowOrder::Same => Cow::Borrowed(self.checkpoint.bytes(info)),
             _ => Cow::Owned(self.in_hf_order(info, rows, shape[0])),
         };
-        let tensor = to_tensor(&bytes, info.dtype, shape, self.device);
+        let tensor = to_tensor(&bytes, info.dtype, &shape, self.device);
         self.checkpoint.release(info);
         Ok(Some(tensor.with_context(|| info.name.clone())?))
     }
@@ -95,7 +89,7 @@ impl<'a> Weights<'a> {
         let row_bytes = bytes.len() / n_rows.max(1);
         let mut ordered = Vec::with_capacity(bytes.len());
         for row in 0..n_rows {
-            let at = rows.gguf_row(row, self.head_dim) * row_bytes;
+            let at = rows.gguf_row(row, self.config.head_dim) * row_bytes;
             ordered.extend_from_slice(&bytes[at..at + row_bytes]);
         }
         ordered

@@ -7,7 +7,9 @@ pub use objective::{Objective, Preserve};
 pub use search::{Budget, search};
 
 use crate::arch::KeepSet;
+use crate::checkpoint::Checkpoint;
 use crate::suite::Family;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,6 +25,8 @@ pub struct Plan {
     pub slim: String,
     /// The checkpoint's file name.
     pub model: String,
+    /// Its digest; see [`crate::checkpoint::Checkpoint::sha256`].
+    pub model_sha256: String,
     /// How many layers it has.
     pub n_layers: usize,
     /// The layers that stay, by original index.
@@ -35,6 +39,28 @@ pub struct Plan {
     pub objective: BTreeMap<Family, f64>,
     /// One entry a dropped layer, in the order of dropping.
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Checks a plan that came from a file against the checkpoint that it is to prune.
+    ///
+    /// # Errors
+    /// Another version of the format, another model, or layers that do not exist.
+    pub fn check(&self, checkpoint: &Checkpoint, n_layers: usize) -> Result<()> {
+        ensure!(
+            self.schema_version == SCHEMA_VERSION,
+            "a plan of version {}, this slim reads {SCHEMA_VERSION}: plan again",
+            self.schema_version
+        );
+        ensure!(
+            self.n_layers == n_layers && self.model_sha256 == checkpoint.sha256()?,
+            "a plan for {} ({} layers), not for {} ({n_layers} layers): plan again for this model",
+            self.model,
+            self.n_layers,
+            checkpoint.path().display()
+        );
+        self.keep.check(n_layers)
+    }
 }
 
 /// One layer less.

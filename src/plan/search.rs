@@ -99,6 +99,7 @@ pub fn search(
         schema_version: SCHEMA_VERSION,
         slim: env!("CARGO_PKG_VERSION").to_owned(),
         model: profile.model.clone(),
+        model_sha256: profile.model_sha256.clone(),
         n_layers,
         dropped: keep.dropped(n_layers),
         keep,

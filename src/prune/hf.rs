@@ -119,12 +119,7 @@ fn edit(config: &mut Map<String, Value>, arch: &Arch, provenance: &Provenance) -
         let Value::Array(elements) = value else {
             continue;
         };
-        if elements.len() == n_layers && kept.len() != n_layers {
-            if !arch.slices_field(field) {
-                bail!(
-                    "config.json: {field} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
-                );
-            }
+        if arch.slices_field(field) && kept.len() != n_layers {
             let mut layer = 0;
             elements.retain(|_| {
                 layer += 1;

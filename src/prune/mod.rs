@@ -8,8 +8,9 @@ mod size_label;
 pub use provenance::Provenance;
 
 use crate::arch::{Arch, KeepSet};
-use crate::checkpoint::{Checkpoint, Format};
+use crate::checkpoint::{Checkpoint, Format, check_target, check_target_folder};
 use crate::convert::OutType;
+use crate::model::Config;
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -29,23 +30,47 @@ pub struct Request<'a> {
     pub measured: Option<String>,
 }
 
-/// The format that a path asks for: `.gguf`, `.safetensors`, or a folder.
+/// Extensions of formats that slim does not write: a folder of such a name is not meant.
+const OTHER_FORMATS: &[&str] = &[
+    "bin", "ckpt", "ggml", "json", "mlmodel", "onnx", "pt", "pth", "tflite", "zip",
+];
+
+/// The format that a path asks for: `.gguf`, `.safetensors`, else a folder.
 ///
 /// # Errors
-/// Another extension.
+/// The extension of another format.
 pub fn target_format(target: &Path) -> Result<Format> {
-    let extension = target
-        .extension()
-        .map(|e| e.to_string_lossy().to_lowercase());
+    let slash = target.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let extension = target.extension().filter(|_| !slash && !target.is_dir());
+    let extension = extension.map(|e| e.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("gguf") => Ok(Format::Gguf),
         Some("safetensors") => Ok(Format::Safetensors),
-        _ if target.is_dir() || extension.is_none() => Ok(Format::HfFolder),
-        _ => bail!(
-            "cannot tell the format of {}: end it in .gguf or .safetensors, or name a folder",
+        Some(other) if OTHER_FORMATS.contains(&other) => bail!(
+            "slim does not write .{other}: end {} in .gguf or .safetensors, or name a folder",
             target.display()
         ),
+        _ => Ok(Format::HfFolder),
     }
+}
+
+/// Checks all that can be known before any work: the target's place, and that the source is what
+/// its metadata say.
+///
+/// # Errors
+/// A target that cannot be written; a source with tensors missing, left over or misshapen.
+pub fn check(checkpoint: &Checkpoint, target: &Path) -> Result<()> {
+    match target_format(target)? {
+        Format::HfFolder => check_target_folder(target)?,
+        _ => check_target(target, &[checkpoint.path()])?,
+    }
+    let arch = Arch::of(checkpoint)?;
+    arch.check_complete(checkpoint)?;
+    // Layers of different shapes can be copied, but not run or converted.
+    if !arch.has_layer_arrays(checkpoint) {
+        Config::read(arch, checkpoint)?.check_shapes(arch, checkpoint)?;
+    }
+    Ok(())
 }
 
 /// Writes the kept layers. The target appears whole or not at all.
@@ -54,8 +79,17 @@ pub fn target_format(target: &Path) -> Result<Format> {
 /// # Errors
 /// A checkpoint that cannot be written in this format, or an output that cannot be written.
 pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<()> {
+    check(request.checkpoint, request.target)?;
     let arch = Arch::of(request.checkpoint)?;
-    request.keep.check(arch.n_layers(request.checkpoint)?)?;
+    let n_layers = arch.n_layers(request.checkpoint)?;
+    request.keep.check(n_layers)?;
+    if let Some(files) = request
+        .checkpoint
+        .hf()
+        .filter(|_| request.keep.len() < n_layers)
+    {
+        arch.check_layer_fields(&files.config, n_layers)?;
+    }
     match target_format(request.target)? {
         Format::Gguf => gguf::write(request, arch, progress),
         _ => hf::write(request, arch, progress),

@@ -4,7 +4,7 @@ mod gate;
 mod structure;
 
 pub use gate::{Gate, GateResult};
-pub use structure::check_structure;
+pub use structure::{check_pair, check_structure};
 
 use crate::eval::stats::{Interval, Pair, retained};
 use crate::eval::{Outcome, Summary, summarise};

@@ -2,9 +2,9 @@
 
 use crate::arch::Arch;
 use crate::checkpoint::{Checkpoint, Format};
+use crate::model::Config;
 use anyhow::{Context, Result, bail, ensure};
 use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::panic;
@@ -19,44 +19,42 @@ const MAGIC_BYTES: i64 = 4;
 /// The first contradiction.
 pub fn check_structure(checkpoint: &Checkpoint) -> Result<()> {
     let path = checkpoint.path().display();
-    complete(checkpoint).with_context(|| format!("{path}: structure"))?;
+    Arch::of(checkpoint)?.check_complete(checkpoint)?;
     if checkpoint.format() == Format::Gguf {
         agrees_with_gguf_rs(checkpoint).with_context(|| format!("{path}: second reader"))?;
     }
     Ok(())
 }
 
-/// The layers are 0..n without gaps, and each has the same tensors.
-fn complete(checkpoint: &Checkpoint) -> Result<()> {
-    let arch = Arch::of(checkpoint)?;
-    let n_layers = arch.n_layers(checkpoint)?;
-    let mut layers: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
-    for tensor in checkpoint.tensors() {
-        if arch.ignores(&tensor.name) {
-            continue;
-        }
-        let slot = arch.slot(&tensor.name);
-        let slot = slot.with_context(|| format!("unknown tensor {}", tensor.name))?;
-        if let Some(layer) = slot.layer {
-            layers.entry(layer).or_default().push(&slot.rule.gguf);
-        }
+/// Checks that one checkpoint can be the pruned form of the other: dropping layers changes
+/// neither the vocabulary nor the width.
+///
+/// # Errors
+/// They are different models, or in the wrong order.
+pub fn check_pair(original: &Checkpoint, pruned: &Checkpoint) -> Result<()> {
+    let read = |checkpoint: &Checkpoint| Config::read(Arch::of(checkpoint)?, checkpoint);
+    let (before, after) = (read(original)?, read(pruned)?);
+    let same = [
+        ("vocabulary", before.vocab_size, after.vocab_size),
+        ("hidden size", before.hidden_size, after.hidden_size),
+        ("query heads", before.n_heads, after.n_heads),
+    ];
+    for (what, theirs, ours) in same {
+        ensure!(
+            theirs == ours,
+            "{} is no pruned form of {}: {what} {ours}, not {theirs}",
+            pruned.path().display(),
+            original.path().display()
+        );
     }
-    for slot in arch.slots(n_layers).iter().filter(|s| !s.rule.optional) {
-        let there = match slot.layer {
-            Some(layer) => layers
-                .get(&layer)
-                .is_some_and(|names| names.contains(&slot.rule.gguf.as_str())),
-            None => checkpoint
-                .tensors()
-                .iter()
-                .filter_map(|tensor| arch.slot(&tensor.name))
-                .any(|s| s.layer.is_none() && s.rule.gguf == slot.rule.gguf),
-        };
-        ensure!(there, "tensor {} is missing", slot.gguf_name());
-    }
-    if let Some((layer, _)) = layers.range(n_layers..).next() {
-        bail!("tensors of layer {layer}, but the metadata say {n_layers} layers");
-    }
+    ensure!(
+        after.n_layers <= before.n_layers,
+        "{} has {} layers, the original {} only {}: name the original first",
+        pruned.path().display(),
+        after.n_layers,
+        original.path().display(),
+        before.n_layers
+    );
     Ok(())
 }
 
