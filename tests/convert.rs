@@ -117,6 +117,28 @@ fn gguf_to_hugging_face_gives_the_original_weights_back() {
 }
 
 #[test]
+fn another_type_within_a_format_changes_the_type_only() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in GOLDEN {
+        let Some(source) = golden(name) else { continue };
+        let stock = |dtype: &str| source.join(format!("converted.{dtype}.gguf"));
+        let target = folder.path().join(format!("{name}.gguf"));
+        convert(&stock("bf16"), &target, OutType::Only(DType::F32));
+        let ours = Checkpoint::open(&target).unwrap();
+        let theirs = Checkpoint::open(&stock("f32")).unwrap();
+        for tensor in theirs.tensors() {
+            let same = ours.tensor(&tensor.name).unwrap();
+            assert_eq!((same.dtype, &same.shape), (tensor.dtype, &tensor.shape));
+            assert!(
+                ours.bytes(same) == theirs.bytes(tensor),
+                "{name}: {} differs",
+                tensor.name
+            );
+        }
+    }
+}
+
+#[test]
 fn q8_0_blocks_are_within_half_a_step_of_the_weights() {
     let Some(source) = golden("stories260k") else {
         return;
