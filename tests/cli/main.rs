@@ -9,4 +9,5 @@ mod main_job;
 mod streams;
 mod tiny;
 mod wrong_models;
+mod wrong_pairs;
 mod wrong_uses;
