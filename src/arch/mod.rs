@@ -201,17 +201,15 @@ impl Arch {
     pub fn check_layer_fields(&self, config: &Map<String, Value>, n_layers: usize) -> Result<()> {
         for (field, value) in config {
             match value {
-                Value::Object(nested) => self.check_layer_fields(nested, n_layers)?,
+                Value::Object(nested) => nested
+                    .iter()
+                    .try_for_each(|(name, value)| not_per_layer(name, value, n_layers))?,
                 Value::Array(elements) if self.slices_field(field) => ensure!(
                     elements.len() == n_layers,
                     "config.json: {field} has {} elements, but the model has {n_layers} layers",
                     elements.len()
                 ),
-                Value::Array(elements) => ensure!(
-                    elements.len() != n_layers || n_layers == 1,
-                    "config.json: {field} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
-                ),
-                _ => {}
+                value => not_per_layer(field, value, n_layers)?,
             }
         }
         Ok(())
@@ -233,6 +231,25 @@ impl Arch {
             (None, None) => bail!("no metadata"),
         };
         params.with_context(|| checkpoint.path().display().to_string())
+    }
+}
+
+/// Fields of config.json whose arrays have nothing to do with layers, whatever their length.
+const NEVER_PER_LAYER: &[&str] = &["architectures", "eos_token_id"];
+
+fn not_per_layer(field: &str, value: &Value, n_layers: usize) -> Result<()> {
+    match value {
+        Value::Object(nested) => nested
+            .iter()
+            .try_for_each(|(name, value)| not_per_layer(name, value, n_layers)),
+        Value::Array(elements) if !NEVER_PER_LAYER.contains(&field) => {
+            ensure!(
+                elements.len() != n_layers || n_layers == 1,
+                "config.json: {field} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

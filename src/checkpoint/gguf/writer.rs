@@ -56,6 +56,11 @@ pub fn write<'v>(
         sink.tensor(tensor, data_start + place.offset, place.len)?;
     }
 
+    // The disk works while `finish` waits for what it needs.
+    output
+        .file()
+        .sync_data()
+        .map_err(Error::io("write", target))?;
     let mut metadata = metadata.to_vec();
     finish(&mut metadata)
         .map_err(|e| Error::output(target, "the metadata".into(), e.to_string()))?;
