@@ -65,7 +65,9 @@ fn most_likely(logits: &[f32]) -> Vec<(u32, f64)> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
     let sum: f64 = logits.iter().map(|&x| (x as f64 - largest).exp()).sum();
     let log_sum = largest + sum.ln();
-    let mut all: Vec<(u32, f64)> = (0..).zip(logits.iter().map(|&x| x as f64 - log_sum)).collect();
+    let mut all: Vec<(u32, f64)> = (0..)
+        .zip(logits.iter().map(|&x| x as f64 - log_sum))
+        .collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1));
     all.truncate(TOP);
     all
