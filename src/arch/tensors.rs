@@ -39,23 +39,25 @@ pub enum RowOrder {
 impl RowOrder {
     /// The GGUF row that holds a Hugging Face row: halves of a head interleaved.
     pub fn gguf_row(self, hf_row: usize, head_dim: usize) -> usize {
-        if self == Self::Same {
-            return hf_row;
+        match self {
+            Self::Same => hf_row,
+            Self::RopeQ | Self::RopeK => {
+                let (head, within) = (hf_row / head_dim, hf_row % head_dim);
+                let half = head_dim / 2;
+                head * head_dim + 2 * (within % half) + within / half
+            }
         }
-        let half = head_dim / 2;
-        let (head, within) = (hf_row / head_dim, hf_row % head_dim);
-        head * head_dim + 2 * (within % half) + within / half
     }
 
     /// The Hugging Face row that a GGUF row holds.
     pub fn hf_row(self, gguf_row: usize, head_dim: usize) -> usize {
-        // Where rows stay in order, heads need not be understood: head_dim may be 0.
-        if self == Self::Same {
-            return gguf_row;
+        match self {
+            Self::Same => gguf_row,
+            Self::RopeQ | Self::RopeK => {
+                let (head, within) = (gguf_row / head_dim, gguf_row % head_dim);
+                head * head_dim + (within % 2) * (head_dim / 2) + within / 2
+            }
         }
-        let half = head_dim / 2;
-        let (head, within) = (gguf_row / head_dim, gguf_row % head_dim);
-        head * head_dim + (within % 2) * half + within / 2
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{Access, FlockOperation};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-use super::Error;
+use super::{Error, interrupt};
 
 /// Refuses, before any work is done, a file to be written that could not be put into place or
 /// would replace one of `inputs`.
@@ -262,6 +262,7 @@ impl AtomicDir {
         clear(&partial, &target)?;
         let create = || -> io::Result<File> {
             fs::create_dir(&partial)?;
+            interrupt::watch(&partial);
             let lock = File::open(&partial)?;
             rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
             Ok(lock)
@@ -294,6 +295,7 @@ impl AtomicDir {
         sync_folder(&self.partial)?;
         fs::rename(&self.partial, &self.target).map_err(Error::io("write", &self.target))?;
         self.committed = true;
+        interrupt::unwatch(&self.partial);
         sync_folder(&parent_of(&self.target))
     }
 }
@@ -303,6 +305,7 @@ impl Drop for AtomicDir {
         if !self.committed {
             // Nothing can be told from here; what is left is cleared by the next run.
             let _ = fs::remove_dir_all(&self.partial);
+            interrupt::unwatch(&self.partial);
         }
     }
 }

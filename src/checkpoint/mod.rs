@@ -10,6 +10,7 @@ mod error;
 mod file;
 pub mod gguf;
 mod hf;
+mod interrupt;
 mod output;
 pub mod safetensors;
 mod sniff;
@@ -25,6 +26,7 @@ pub use atomic::{AtomicDir, AtomicFile, check_target, check_target_folder};
 pub use dtype::DType;
 pub use error::{BoxError, Error};
 pub use hf::HfFiles;
+pub use interrupt::clean_up_on_signals;
 pub use output::{Data, OutTensor, Producer};
 
 use file::MappedFile;

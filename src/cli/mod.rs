@@ -10,6 +10,7 @@ mod score;
 mod subject;
 mod verify;
 
+use crate::checkpoint::clean_up_on_signals;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
@@ -68,7 +69,9 @@ fn show_json(value: &impl serde::Serialize) -> Result<()> {
 
 /// Runs the command line: 0 done, 1 a gate failed, 2 an error.
 pub fn run() -> ExitCode {
-    match Cli::parse().command.run() {
+    let command = Cli::parse().command;
+    let done = clean_up_on_signals().context("signal handlers");
+    match done.and_then(|()| command.run()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

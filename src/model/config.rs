@@ -78,7 +78,9 @@ impl Config {
             rope_scaling,
             sliding_window: params.get("attention.sliding_window").map(|w| w as usize),
         };
-        config.check()?;
+        config
+            .check()
+            .with_context(|| checkpoint.path().display().to_string())?;
         Ok(config)
     }
 
@@ -87,17 +89,17 @@ impl Config {
         ensure!(self.n_layers > 0, "the model has no layers");
         ensure!(
             kv > 0 && heads > 0 && heads.is_multiple_of(kv),
-            "{kv} key heads do not divide {heads} query heads"
+            "num_key_value_heads {kv} does not divide num_attention_heads {heads}"
         );
         ensure!(
             self.head_dim > 0 && self.head_dim.is_multiple_of(2),
-            "rotary embedding needs an even head dimension, not {}",
+            "head_dim (attention.key_length) must be even and not 0, but is {}",
             self.head_dim
         );
         let sizes = [self.hidden_size, self.intermediate_size, self.vocab_size];
         ensure!(
             sizes.iter().all(|&size| size > 0),
-            "hidden size, intermediate size and vocabulary must not be 0"
+            "hidden_size, intermediate_size and vocab_size must not be 0"
         );
         ensure!(self.rope_theta > 0.0, "rope_theta must be positive");
         Ok(())

@@ -13,3 +13,8 @@ pub fn golden(name: &str) -> Option<PathBuf> {
     }
     Some(folder)
 }
+
+/// The trained fixture.
+pub fn village() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/village")
+}

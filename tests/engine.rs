@@ -1,0 +1,164 @@
+//! The mask engine and the decoder on the trained fixture, against candle-transformers and against
+//! one text at a time.
+
+mod support;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
+use slim::arch::KeepSet;
+use slim::checkpoint::Checkpoint;
+use slim::convert::vocabulary::{TextTokenizer, runnable};
+use slim::eval::{Engine, Question, Silent, generate, layer_passes, questions};
+use slim::model::Model;
+use slim::suite::{Protocol, Split, Suite};
+use std::collections::HashMap;
+use support::village;
+
+fn fixture() -> (Model, TextTokenizer) {
+    let checkpoint = Checkpoint::open(&village()).unwrap();
+    let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {}).unwrap();
+    (model, runnable(&checkpoint).unwrap())
+}
+
+fn suite() -> Suite {
+    Suite::open(&village().join("suite")).unwrap()
+}
+
+/// ln softmax(logits)[token] of one row.
+fn log_prob(logits: &Tensor, row: usize, token: u32) -> f64 {
+    let row: Vec<f32> = logits.get(row).unwrap().to_vec1().unwrap();
+    let max = row.iter().copied().fold(f32::MIN, f32::max);
+    let sum: f64 = row.iter().map(|x| f64::from(x - max).exp()).sum();
+    f64::from(row[token as usize] - max) - sum.ln()
+}
+
+fn masks(n_layers: usize) -> Vec<KeepSet> {
+    let without = |layers: &[usize]| KeepSet::without(n_layers, layers).unwrap();
+    vec![
+        KeepSet::all(n_layers),
+        without(&[0]),
+        without(&[3]),
+        without(&[2, 5]),
+        without(&[n_layers - 1]),
+    ]
+}
+
+fn asked<'s>(suite: &'s Suite, tokenizer: &TextTokenizer) -> Vec<Question<'s>> {
+    let items = suite.sample(Split::Calibrate, 3);
+    questions(&items, &Protocol::ALL, tokenizer, 512).unwrap()
+}
+
+#[test]
+fn many_masks_at_once_give_what_each_gives_alone() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let masks = masks(model.n_layers());
+    let together = Engine::new(&model)
+        .log_probs(&questions, &masks, &Silent)
+        .unwrap();
+    let mut compared = 0;
+    for (mask, answers) in masks.iter().zip(&together) {
+        for (question, found) in questions.iter().zip(answers) {
+            for (candidate, found) in question.candidates.iter().zip(found) {
+                let text = [question.prompt.as_slice(), candidate].concat();
+                let logits = model.forward(&text, mask.layers()).unwrap();
+                let first = question.prompt.len() - 1;
+                let alone: f64 = (0..candidate.len())
+                    .map(|i| log_prob(&logits, first + i, candidate[i]))
+                    .sum();
+                let error = (found - alone).abs() / alone.abs().max(1.0);
+                assert!(error < 1e-4, "{}: {found} {alone}", question.item.id);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100, "{compared}");
+}
+
+#[test]
+fn kept_layers_compute_what_candle_transformers_computes_with_only_those_layers() {
+    let (model, tokenizer) = fixture();
+    let text = std::fs::read(village().join("config.json")).unwrap();
+    let mut config: LlamaConfig = serde_json::from_slice(&text).unwrap();
+    let weights =
+        candle_core::safetensors::load(village().join("model.safetensors"), &Device::Cpu).unwrap();
+    let suite = suite();
+    let prompts: Vec<Vec<u32>> = asked(&suite, &tokenizer)
+        .iter()
+        .step_by(5)
+        .map(|question| question.prompt.clone())
+        .collect();
+    for keep in masks(model.n_layers()) {
+        config.num_hidden_layers = keep.len();
+        let mut kept: HashMap<String, Tensor> = HashMap::new();
+        for (name, tensor) in &weights {
+            let tensor = tensor.to_dtype(DType::F32).unwrap();
+            let Some(rest) = name.strip_prefix("model.layers.") else {
+                kept.insert(name.clone(), tensor);
+                continue;
+            };
+            let (layer, rest) = rest.split_once('.').unwrap();
+            if let Some(new) = keep.new_index(layer.parse().unwrap()) {
+                kept.insert(format!("model.layers.{new}.{rest}"), tensor);
+            }
+        }
+        let config = config.clone().into_config(false);
+        let vars = VarBuilder::from_tensors(kept, DType::F32, &Device::Cpu);
+        let oracle = Llama::load(vars, &config).unwrap();
+        for prompt in &prompts {
+            let mut cache = Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+            let input = Tensor::new(prompt.as_slice(), &Device::Cpu).unwrap();
+            let theirs = oracle
+                .forward(&input.unsqueeze(0).unwrap(), 0, &mut cache)
+                .unwrap();
+            let theirs: Vec<f32> = theirs.squeeze(0).unwrap().to_vec1().unwrap();
+            let ours = model.forward(prompt, keep.layers()).unwrap();
+            let ours: Vec<f32> = ours.get(prompt.len() - 1).unwrap().to_vec1().unwrap();
+            let largest = theirs.iter().fold(0f32, |m, x| m.max(x.abs()));
+            for (a, b) in ours.iter().zip(&theirs) {
+                assert!((a - b).abs() <= 1e-3 * largest, "{a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_that_decode_together_are_those_that_each_decodes_alone() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let written: Vec<&Question> = questions
+        .iter()
+        .filter(|question| question.protocol == Protocol::Generate)
+        .collect();
+    assert!(written.len() >= 6);
+    let keep = KeepSet::without(model.n_layers(), &[4]).unwrap();
+    let together = generate(&model, &keep, &written, &tokenizer, &Silent).unwrap();
+    for (question, found) in written.iter().zip(&together) {
+        let mut text = question.prompt.clone();
+        for token in &found.tokens {
+            let logits = model.forward(&text, keep.layers()).unwrap();
+            let last: Vec<f32> = logits.get(text.len() - 1).unwrap().to_vec1().unwrap();
+            let best = last.iter().copied().fold(f32::MIN, f32::max);
+            assert!(
+                best - last[*token as usize] < 1e-3,
+                "{}: {}",
+                question.item.id,
+                found.text
+            );
+            text.push(*token);
+        }
+    }
+}
+
+#[test]
+fn ablating_every_layer_costs_half_of_what_each_alone_would() {
+    for n in [8, 30] {
+        let all = KeepSet::all(n);
+        let masks: Vec<KeepSet> = (0..n).map(|layer| all.drop_layer(layer)).collect();
+        // One shared path that loses a mask at every layer, and each ablation's own rest.
+        assert_eq!(layer_passes(&masks, n), (n - 1) + n * (n - 1) / 2);
+    }
+}
