@@ -2,8 +2,8 @@
 
 use crate::checkpoint::check_target;
 use crate::eval::{Question, questions};
-use crate::plan::{Objective, Preserve};
-use crate::suite::{Family, Protocol, Split, Suite};
+use crate::plan::Preserve;
+use crate::suite::{Protocol, Split, Suite};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -76,18 +76,17 @@ pub(super) struct ChoiceOptions {
 }
 
 impl ChoiceOptions {
-    /// The objective, for a suite that can measure it.
-    pub(super) fn objective(&self, suite: &Suite) -> Result<Objective> {
+    /// Checks that the suite can measure what is to be preserved.
+    pub(super) fn check(&self, suite: &Suite) -> Result<()> {
         for wish in &self.preserve {
-            let measured: Vec<Family> = suite.tasks.iter().map(|task| task.family).collect();
             ensure!(
-                measured.contains(&wish.family),
+                suite.tasks.iter().any(|task| task.family == wish.family),
                 "the suite '{}' has no task of the {} family",
                 suite.name,
                 wish.family
             );
         }
-        Ok(Objective::new(&self.preserve))
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use super::subject::Subject;
 use super::{show, show_json};
 use crate::eval::Progress;
 use crate::importance::Profile;
-use crate::plan::{Budget, Plan, search};
+use crate::plan::{Budget, Objective, Plan, measurable, search};
 use crate::report::terminal;
 use crate::suite::{Split, Suite};
 use anyhow::{Context, Result, ensure};
@@ -44,6 +44,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let named = || args.profile.display().to_string();
     profile.check().with_context(named)?;
     let suite = args.suite.open()?;
+    args.choice.check(&suite)?;
     let subject = Subject::open(&args.model, &progress)?;
     ensure!(
         profile.model_sha256 == subject.checkpoint.sha256()?,
@@ -73,6 +74,9 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     Ok(true)
 }
 
+/// Items of each family that tell whether the original is above chance.
+const SIGNAL_ITEMS: usize = 32;
+
 /// Searches the keep set of a loaded model.
 pub(super) fn choose(
     subject: &Subject,
@@ -83,8 +87,13 @@ pub(super) fn choose(
     keep: usize,
     progress: &dyn Progress,
 ) -> Result<Plan> {
-    let objective = choice.objective(suite)?;
-    let questions = asked.questions(suite, subject, Split::Select, choice.select_items)?;
+    let model = &subject.model;
+    let ask = |split, items| asked.questions(suite, subject, split, items);
+    // All items that do not judge the result: whether there is a signal takes many of them.
+    let calibrate = ask(Split::Calibrate, SIGNAL_ITEMS)?;
+    let objective = Objective::new(&choice.preserve, measurable(model, &calibrate, progress)?);
+    let mut questions = ask(Split::Select, choice.select_items)?;
+    questions.retain(|question| objective.counts(question.task.family, question.protocol));
     let budget = Budget {
         keep,
         candidates: choice.candidates,

@@ -58,22 +58,29 @@ pub(super) struct Args {
     proof: ProofOptions,
 }
 
+/// Layers that were chosen before this run.
+struct Decided {
+    keep: KeepSet,
+    plan: Option<Plan>,
+}
+
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output)?;
     check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
     match args.decided(&checkpoint)? {
-        Some(keep) => args.write_decided(&checkpoint, &keep),
+        Some(decided) => args.write_decided(&checkpoint, &decided),
         None => args.whole_job(checkpoint),
     }
 }
 
 impl Args {
     /// The keep set, where the command line or a plan names it.
-    fn decided(&self, checkpoint: &Checkpoint) -> Result<Option<KeepSet>> {
+    fn decided(&self, checkpoint: &Checkpoint) -> Result<Option<Decided>> {
         let n_layers = Arch::of(checkpoint)?.n_layers(checkpoint)?;
         if let Some(layers) = &self.drop_layers {
-            return Ok(Some(KeepSet::without(n_layers, &parse_ranges(layers)?)?));
+            let keep = KeepSet::without(n_layers, &parse_ranges(layers)?)?;
+            return Ok(Some(Decided { keep, plan: None }));
         }
         let Some(path) = &self.plan else {
             self.depth.kept(n_layers)?;
@@ -82,14 +89,22 @@ impl Args {
         let plan: Plan = read_json(path, "plan")?;
         plan.check(checkpoint, n_layers)
             .with_context(|| path.display().to_string())?;
-        Ok(Some(plan.keep))
+        Ok(Some(Decided {
+            keep: plan.keep.clone(),
+            plan: Some(plan),
+        }))
     }
 
-    fn write_decided(&self, checkpoint: &Checkpoint, keep: &KeepSet) -> Result<Passed> {
+    fn write_decided(&self, checkpoint: &Checkpoint, decided: &Decided) -> Result<Passed> {
         let progress = Bar::new();
         // Whatever can be wrong is found before anything is written.
         let suite = self.suite.open()?;
-        self.write(checkpoint, keep, None, &progress)?;
+        let measured = decided
+            .plan
+            .as_ref()
+            .map(serde_json::to_string)
+            .transpose()?;
+        self.write(checkpoint, &decided.keep, measured, &progress)?;
         check_structure(&Checkpoint::open(&self.output)?)?;
         progress.clear();
         if !self.proof.asked_for() {
@@ -98,13 +113,13 @@ impl Args {
         let exam = self.exam(&suite, &progress);
         let original = Subject::open(&self.input, &progress)?;
         let before = exam.ask(original, "asking the original")?;
-        exam.conclude(before, &self.output, None)
+        exam.conclude(before, &self.output, decided.plan.clone())
     }
 
     fn whole_job(&self, checkpoint: Checkpoint) -> Result<Passed> {
         let progress = Bar::new();
         let suite = self.suite.open()?;
-        self.choice.objective(&suite)?;
+        self.choice.check(&suite)?;
         let subject = Subject::load(checkpoint, &progress)?;
         let keep = self.depth.kept(subject.model.n_layers())?;
         let plan = self.choose(&subject, &suite, keep, &progress)?;

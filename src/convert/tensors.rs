@@ -4,7 +4,7 @@ use super::element;
 use super::outtype::OutType;
 use crate::arch::{Arch, KeepSet, RopeScaling, RowOrder, Slot};
 use crate::checkpoint::{Checkpoint, DType, Data, OutTensor, TensorInfo};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use rayon::prelude::*;
 use std::io::Write;
@@ -70,6 +70,12 @@ pub fn kept_tensors<'a>(
         };
         // A derived tensor has no name in the other format: its meaning is in the metadata.
         let Some(name) = name else { continue };
+        ensure!(
+            target == Target::Gguf || same_format || info.dtype.block().is_some(),
+            "tensor {} is of type {}, which slim cannot read: write a .gguf, which keeps its bytes",
+            info.name,
+            info.dtype
+        );
         let conversion = Conversion {
             checkpoint,
             info,

@@ -1,8 +1,10 @@
 //! Choosing: a profile and an objective become a keep set.
 
+mod measurable;
 mod objective;
 mod search;
 
+pub use measurable::{Cells, measurable};
 pub use objective::{Objective, Preserve};
 pub use search::{Budget, search};
 
@@ -37,6 +39,9 @@ pub struct Plan {
     pub method: String,
     /// The weight of every family.
     pub objective: BTreeMap<Family, f64>,
+    /// The families and protocols that counted, as `family/protocol`: those in which the original
+    /// can be measured.
+    pub counted: Vec<String>,
     /// One entry a dropped layer, in the order of dropping.
     pub steps: Vec<Step>,
 }

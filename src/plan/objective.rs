@@ -1,5 +1,6 @@
 //! What a keep set is judged by: the weighted fall of the families' continuous scores.
 
+use super::measurable::Cells;
 use crate::eval::Question;
 use crate::importance::LayerProfile;
 use crate::suite::{Family, Protocol};
@@ -46,11 +47,13 @@ impl FromStr for Preserve {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objective {
     weights: BTreeMap<Family, f64>,
+    counted: Cells,
 }
 
 impl Objective {
-    /// Equal weights if nothing is named, else the named ones and a little for the others.
-    pub fn new(preserve: &[Preserve]) -> Self {
+    /// Equal weights if nothing is named, else the named ones and a little for the others; only
+    /// the `counted` families and protocols are looked at.
+    pub fn new(preserve: &[Preserve], counted: Cells) -> Self {
         let unnamed = match preserve.is_empty() {
             true => 1.0,
             false => UNNAMED_WEIGHT,
@@ -64,12 +67,23 @@ impl Objective {
         }
         let sum: f64 = weights.values().sum();
         weights.values_mut().for_each(|weight| *weight /= sum);
-        Self { weights }
+        Self { weights, counted }
     }
 
     /// The weights by family.
     pub fn weights(&self) -> &BTreeMap<Family, f64> {
         &self.weights
+    }
+
+    /// Whether a family under a protocol is looked at.
+    pub fn counts(&self, family: Family, protocol: Protocol) -> bool {
+        self.counted.contains(&(family, protocol))
+    }
+
+    /// What is looked at, as `family/protocol`.
+    pub fn counted(&self) -> Vec<String> {
+        let name = |(family, protocol): &(Family, Protocol)| format!("{family}/{protocol}");
+        self.counted.iter().map(name).collect()
     }
 
     /// The weighted mean of what the families lost.
@@ -85,6 +99,7 @@ impl Objective {
         let drops = layer
             .drops
             .iter()
+            .filter(|drop| self.counts(drop.family, drop.protocol))
             .map(|drop| (drop.family, drop.protocol, drop.nats));
         self.loss(&family_means(drops))
     }
@@ -136,7 +151,7 @@ mod tests {
             "retrieval".parse().unwrap(),
             "reasoning=0.5".parse().unwrap(),
         ];
-        let objective = Objective::new(&preserve);
+        let objective = Objective::new(&preserve, Cells::new());
         let weight = |family| objective.weights()[&family];
         assert!(weight(Family::Retrieval) > weight(Family::Reasoning));
         assert!(weight(Family::Reasoning) > weight(Family::Language));

@@ -105,6 +105,7 @@ pub fn search(
         keep,
         method: "iterative".to_owned(),
         objective: objective.weights().clone(),
+        counted: objective.counted(),
         steps,
     })
 }

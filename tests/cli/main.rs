@@ -1,0 +1,13 @@
+//! What a user does, through the binary: real files in, real files out, exit codes and messages.
+
+mod bench;
+mod config;
+mod formats;
+mod hostile;
+mod interrupted;
+mod main_job;
+mod streams;
+mod tiny;
+mod wrong_models;
+mod wrong_pairs;
+mod wrong_uses;
