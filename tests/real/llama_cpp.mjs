@@ -14,12 +14,12 @@ const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, l
 // Opens a GGUF file and calls use(read), where read(text) gives the text's token ids, at each of
 // its last positions (all, unless told) the probabilities of the next token by id, and the greedy
 // continuation.
-// cache: the type of keys and values; with F16, the default of llama.cpp, logits lose three digits.
-export async function withModel(path, use, cache = "F32") {
+// Keys and values are kept in f32: in f16, llama.cpp's default, logits lose two digits.
+export async function withModel(path, use) {
     const model = await llama.loadModel({ modelPath: path });
     const context = await model.createContext({
         contextSize: 512, batchSize: 512, threads: 1, flashAttention: false,
-        experimentalKvCacheKeyType: cache, experimentalKvCacheValueType: cache,
+        experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32",
     });
     const sequence = context.getSequence();
     const read = async (text, { newTokens = 0, last = Infinity } = {}) => {
