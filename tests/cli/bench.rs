@@ -33,6 +33,17 @@ impl Bench {
         Self { folder }
     }
 
+    /// One that stays until the next run: what is shared by several tests is never dropped.
+    pub fn shared(name: &str) -> Self {
+        let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let _ = fs::remove_dir_all(tests.join(name));
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix(name).rand_bytes(0).tempdir_in(tests);
+        Self {
+            folder: folder.unwrap(),
+        }
+    }
+
     /// The path of `name` in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

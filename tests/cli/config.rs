@@ -61,7 +61,6 @@ fn one_line_of_config_json_changes() {
     assert_eq!(text(&bench, "small/config.json").trim_end(), wanted);
 }
 
-/// FAILS FOR NOW: --outtype without a change of format divides by zero in the row order.
 #[test]
 fn a_type_that_was_asked_for_is_told_under_the_name_that_was_there() {
     let bench = Bench::new();

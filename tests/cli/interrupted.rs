@@ -249,8 +249,7 @@ fn a_killed_run_leaves_no_folder_but_one_that_the_next_run_clears() {
     );
 }
 
-/// FAILS FOR NOW: Ctrl-C leaves `.out.slim-partial`, gigabytes that no ls shows, until the next run
-/// for the same folder.
+/// What was left would be gigabytes that no `ls` shows.
 #[test]
 fn ctrl_c_leaves_nothing_of_a_folder() {
     let bench = Bench::new();

@@ -17,7 +17,7 @@ const JOB: &str =
 fn done() -> &'static (Bench, Ran) {
     static DONE: OnceLock<(Bench, Ran)> = OnceLock::new();
     DONE.get_or_init(|| {
-        let bench = Bench::new();
+        let bench = Bench::shared("main-job");
         let ran = bench.slim(&format!("{JOB} {FEW}"));
         (bench, ran)
     })

@@ -157,7 +157,6 @@ fn a_tensor_of_the_wrong_shape_is_refused_by_name() {
 }
 
 /// Some of these are panics in row reordering unless the sizes are checked first.
-/// FAILS FOR NOW: the messages do not name the model.
 #[test]
 fn sizes_that_the_tensors_do_not_have_are_refused() {
     let bench = Bench::new();

@@ -344,7 +344,7 @@ fn a_report_that_cannot_be_placed_is_refused_before_the_work() {
                 &["absent", "create it"],
             ),
             (
-                &format!("eval three.gguf -o three.gguf --items 1 --suite VILLAGE/suite"),
+                "eval three.gguf -o three.gguf --items 1 --suite VILLAGE/suite",
                 &["three.gguf"],
             ),
         ],
