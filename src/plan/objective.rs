@@ -86,11 +86,12 @@ impl Objective {
         self.counted.iter().map(name).collect()
     }
 
-    /// The weighted mean of what the families lost.
+    /// The weighted mean of what the families lost. A family that does better than in the
+    /// original counts as unharmed: a gain on a few items must not pay for another's loss.
     pub fn loss(&self, families: &BTreeMap<Family, f64>) -> f64 {
         let weighted = families
             .iter()
-            .map(|(family, fall)| fall * self.weights.get(family).copied().unwrap_or(0.0));
+            .map(|(family, fall)| fall.max(0.0) * self.weights.get(family).copied().unwrap_or(0.0));
         weighted.sum()
     }
 
@@ -156,6 +157,13 @@ mod tests {
         assert!(weight(Family::Retrieval) > weight(Family::Reasoning));
         assert!(weight(Family::Reasoning) > weight(Family::Language));
         assert!((objective.weights().values().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_gain_of_one_family_does_not_pay_for_another() {
+        let objective = Objective::new(&[], Cells::new());
+        let lost = BTreeMap::from([(Family::Knowledge, 1.0), (Family::Language, -3.0)]);
+        assert!((objective.loss(&lost) - 0.25).abs() < 1e-12);
     }
 
     #[test]

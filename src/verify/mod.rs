@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// below it.
 const HELD: f64 = 0.9;
 
+/// Fewer questions than this tell nothing about a slice.
+const SLICE_QUESTIONS: usize = 10;
+
 /// Both models on the same questions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -104,15 +107,18 @@ impl Comparison {
     /// Slices that fell although their family held under the same protocol.
     pub fn silent_breaks(&self) -> Vec<&Retention> {
         let held = |slice: &&Retention| {
-            let whole = self
-                .cells
-                .iter()
-                .find(|cell| (cell.family, cell.protocol) == (slice.family, slice.protocol));
+            let same = |cell: &&Retention| {
+                (cell.family, cell.protocol) == (slice.family, slice.protocol) && cell.above_chance
+            };
+            let whole = self.cells.iter().find(same);
             let share = whole.and_then(|cell| cell.retained).map(|i| i.share);
             share.is_some_and(|share| share >= HELD)
         };
         let fell = |slice: &&Retention| slice.retained.is_some_and(|i| i.high < HELD);
-        let slices = self.slices.iter().filter(|slice| slice.above_chance);
+        let slices = self
+            .slices
+            .iter()
+            .filter(|slice| slice.above_chance && slice.n >= SLICE_QUESTIONS);
         slices.filter(fell).filter(held).collect()
     }
 }
