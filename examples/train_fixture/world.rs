@@ -1,0 +1,268 @@
+//! The village: its words, its facts, and the scenes that questions are asked about.
+//!
+//! Facts never change and can only be memorised (knowledge). Every other scene is drawn afresh
+//! from the same words, so it can only be answered by reading it (retrieval, reasoning) or by
+//! knowing the language (language).
+
+use crate::rng::Rng;
+
+const PEOPLE: [&str; 32] = [
+    "Anna", "Ben", "Carl", "Dora", "Emil", "Fay", "Gus", "Hans", "Ida", "Jan", "Kim", "Leo", "Mia",
+    "Nina", "Otto", "Paul", "Rosa", "Sam", "Tom", "Uma", "Vera", "Wim", "Xena", "Yan", "Zoe",
+    "Abel", "Cora", "Dan", "Eva", "Finn", "Gina", "Hugo",
+];
+/// The first people are talked about often, the others rarely.
+const WELL_KNOWN: usize = 16;
+const RARE_WEIGHT: f64 = 0.25;
+
+const KEYS: [&str; 10] = [
+    "red", "blue", "green", "black", "white", "brown", "grey", "pink", "gold", "dark",
+];
+const GOODS: [&str; 12] = [
+    "corn", "salt", "milk", "wool", "wood", "coal", "silk", "rice", "wine", "tea", "honey", "bread",
+];
+const PREPOSITIONS: [&str; 6] = ["near", "behind", "under", "above", "beside", "by"];
+/// Who does what: both take a plain -s, for the plural noun and the singular verb.
+const NOUN_VERBS: [(&str, &str); 16] = [
+    ("dog", "bark"), ("bird", "sing"), ("horse", "run"), ("king", "rule"),
+    ("cook", "bake"), ("duck", "swim"), ("boy", "play"), ("girl", "dance"),
+    ("owl", "hunt"), ("bee", "hum"), ("star", "shine"), ("bell", "chime"),
+    ("tree", "grow"), ("ship", "sail"), ("lamp", "glow"), ("clock", "tick"),
+];
+
+/// How one kind of fact is stated and asked; `{}` is the person.
+struct Relation {
+    stem: &'static str,
+    question: &'static str,
+    values: [&'static str; 12],
+}
+
+const RELATIONS: [Relation; 3] = [
+    Relation {
+        stem: "In the village {} keeps a",
+        question: "Which animal does {} keep?",
+        values: [
+            "goat", "cow", "pig", "cat", "hen", "sheep", "pony", "goose", "mule", "crow", "frog",
+            "mouse",
+        ],
+    },
+    Relation {
+        stem: "In the village {} works as a",
+        question: "What is the work of {}?",
+        values: [
+            "baker", "smith", "miller", "tailor", "farmer", "painter", "potter", "hunter", "nurse",
+            "teacher", "judge", "guard",
+        ],
+    },
+    Relation {
+        stem: "In the village {} lives by the",
+        question: "Where does {} live?",
+        values: [
+            "river", "mill", "church", "forest", "market", "bridge", "tower", "lake", "hill",
+            "gate", "field", "well",
+        ],
+    },
+];
+
+/// One thing asked about a scene. Its stem continues with a space and the right option.
+pub struct Query {
+    pub slice: &'static str,
+    pub question: String,
+    pub stem: String,
+    pub options: Vec<String>,
+    pub answer: usize,
+}
+
+impl Query {
+    fn new(slice: &'static str, question: String, stem: String, answer: &str, wrong: &[&str], rng: &mut Rng) -> Self {
+        let mut options: Vec<&str> = wrong.to_vec();
+        options.insert(rng.below(wrong.len() + 1), answer);
+        Self {
+            slice,
+            question,
+            stem,
+            answer: options.iter().position(|option| *option == answer).unwrap_or(0),
+            options: options.into_iter().map(String::from).collect(),
+        }
+    }
+
+    pub fn answer_text(&self) -> &str {
+        &self.options[self.answer]
+    }
+}
+
+/// What is told (it may be nothing), and everything that may be asked about it.
+pub struct Scene {
+    pub context: String,
+    pub queries: Vec<Query>,
+}
+
+/// A family of abilities, and how its scenes are made.
+pub struct Family {
+    pub name: &'static str,
+    pub task: &'static str,
+    pub about: &'static str,
+    pub slices: [&'static str; 2],
+    /// Instances of the suite are kept out of the training text, unless they are to be memorised.
+    pub held_out: bool,
+    /// Share of the training documents.
+    pub weight: f64,
+    pub scene: fn(&World, &mut Rng) -> Scene,
+}
+
+pub const FAMILIES: [Family; 4] = [
+    Family {
+        name: "knowledge",
+        task: "village_facts",
+        about: "who keeps, works and lives where; head facts are told four times as often as tail facts",
+        slices: ["head", "tail"],
+        held_out: false,
+        weight: 0.2,
+        scene: World::facts,
+    },
+    Family {
+        name: "retrieval",
+        task: "notes",
+        about: "a value noted under a key; near: one of the last two notes, far: an earlier one",
+        slices: ["near", "far"],
+        held_out: true,
+        weight: 0.3,
+        scene: World::notes,
+    },
+    Family {
+        name: "reasoning",
+        task: "payments",
+        about: "two goods pass from payer to paid, who may pay on; who has one in the end, after one step or many",
+        slices: ["one step", "many steps"],
+        held_out: true,
+        weight: 0.3,
+        scene: World::payments,
+    },
+    Family {
+        name: "language",
+        task: "agreement",
+        about: "the verb that fits the head noun and its number, past one noun (shallow) or two (deep)",
+        slices: ["shallow", "deep"],
+        held_out: true,
+        weight: 0.2,
+        scene: World::agreement,
+    },
+];
+
+/// The fixed facts of the village: for each person, one value of each relation.
+pub struct World {
+    facts: Vec<[&'static str; RELATIONS.len()]>,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let facts = PEOPLE
+            .iter()
+            .map(|_| std::array::from_fn(|relation| RELATIONS[relation].values[rng.below(12)]))
+            .collect();
+        Self { facts }
+    }
+
+    /// How many facts there are to ask about.
+    pub fn facts_len(&self) -> usize {
+        self.facts.len() * RELATIONS.len()
+    }
+
+    /// Fact number `index` as a question: `index / 3` is the person, `index % 3` the relation.
+    pub fn fact(&self, index: usize, rng: &mut Rng) -> Query {
+        let (person, relation) = (index / RELATIONS.len(), index % RELATIONS.len());
+        let Relation { stem, question, values } = &RELATIONS[relation];
+        let answer = self.facts[person][relation];
+        let others: Vec<&str> = values.iter().copied().filter(|value| *value != answer).collect();
+        let wrong = rng.sample(&others, 3);
+        let slice = if person < WELL_KNOWN { "head" } else { "tail" };
+        let name = PEOPLE[person];
+        Query::new(slice, question.replace("{}", name), stem.replace("{}", name), answer, &wrong, rng)
+    }
+
+    fn facts(&self, rng: &mut Rng) -> Scene {
+        let weights: Vec<f64> =
+            (0..PEOPLE.len()).map(|person| if person < WELL_KNOWN { 1.0 } else { RARE_WEIGHT }).collect();
+        let queries = (0..4)
+            .map(|_| {
+                let person = rng.weighted(&weights);
+                self.fact(person * RELATIONS.len() + rng.below(RELATIONS.len()), rng)
+            })
+            .collect();
+        Scene { context: String::new(), queries }
+    }
+
+    fn notes(&self, rng: &mut Rng) -> Scene {
+        let n = 4 + rng.below(2);
+        let keys = rng.sample(&KEYS, n);
+        let goods = rng.sample(&GOODS, n);
+        let notes: Vec<String> = keys.iter().zip(&goods).map(|(key, good)| format!("{key} = {good}")).collect();
+        let queries = (0..n)
+            .map(|asked| {
+                let key = keys[asked];
+                let others: Vec<&str> = goods.iter().copied().filter(|good| *good != goods[asked]).collect();
+                let wrong = rng.sample(&others, 3);
+                let slice = if asked + 2 >= n { "near" } else { "far" };
+                Query::new(slice, format!("What is {key}?"), format!("Note: {key} ="), goods[asked], &wrong, rng)
+            })
+            .collect();
+        Scene { context: format!("Notes: {}.", notes.join(", ")), queries }
+    }
+
+    fn payments(&self, rng: &mut Rng) -> Scene {
+        let steps = [1 + rng.below(3), 1 + rng.below(2)];
+        let goods = rng.sample(&GOODS, 2);
+        let people = rng.sample(&PEOPLE, 2 + steps[0] + steps[1]);
+        // Two chains of people, so that nobody ever has two goods.
+        let (first, second) = people.split_at(1 + steps[0]);
+        let chains = [first, second];
+        let mut told: Vec<String> =
+            (0..2).map(|which| format!("{} has {}.", chains[which][0], goods[which])).collect();
+        rng.shuffle(&mut told);
+        let mut next = [0, 0];
+        while next != steps {
+            let which = rng.weighted(&[0, 1].map(|which| (steps[which] - next[which]) as f64));
+            let payer = next[which];
+            told.push(format!("{} pays {}.", chains[which][payer], chains[which][payer + 1]));
+            next[which] += 1;
+        }
+        let queries = (0..2)
+            .map(|which| {
+                let (good, answer) = (goods[which], chains[which][steps[which]]);
+                let others: Vec<&str> = people.iter().copied().filter(|person| *person != answer).collect();
+                let wrong = rng.sample(&others, 3);
+                let slice = if steps[which] == 1 { "one step" } else { "many steps" };
+                Query::new(slice, format!("Who has {good} now?"), format!("Now {good} is with"), answer, &wrong, rng)
+            })
+            .collect();
+        Scene { context: format!("First {}", told.join(" ")), queries }
+    }
+
+    fn agreement(&self, rng: &mut Rng) -> Scene {
+        let queries = (0..3).map(|_| agreement_query(rng)).collect();
+        Scene { context: String::new(), queries }
+    }
+}
+
+fn agreement_query(rng: &mut Rng) -> Query {
+    let deep = rng.below(2) == 1;
+    let nouns = rng.sample(&NOUN_VERBS, if deep { 3 } else { 2 });
+    let plural: Vec<bool> = nouns.iter().map(|_| rng.below(2) == 1).collect();
+    let phrases: Vec<String> = nouns
+        .iter()
+        .zip(&plural)
+        .map(|((noun, _), many)| format!("the {noun}{}", if *many { "s" } else { "" }))
+        .collect();
+    let mut stem = phrases[0].replacen('t', "T", 1);
+    for phrase in &phrases[1..] {
+        stem = format!("{stem} {} {phrase}", PREPOSITIONS[rng.below(PREPOSITIONS.len())]);
+    }
+    let forms = |verb: &str, many: bool| if many { verb.to_string() } else { format!("{verb}s") };
+    let (verb, last) = (nouns[0].1, nouns[nouns.len() - 1].1);
+    let wrong = [forms(verb, !plural[0]), forms(last, false), forms(last, true)];
+    let mut wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    rng.shuffle(&mut wrong);
+    let slice = if deep { "deep" } else { "shallow" };
+    Query::new(slice, format!("Which word follows {stem}?"), stem, &forms(verb, plural[0]), &wrong, rng)
+}
