@@ -32,7 +32,10 @@ impl Examiner<'_> {
         let mut texts = Vec::new();
         for item in items {
             let (prompt, answers) = match by_letter {
-                true => (item.choice_prompt(), ["A", "B", "C", "D"].map(String::from).to_vec()),
+                true => (
+                    item.choice_prompt(),
+                    ["A", "B", "C", "D"].map(String::from).to_vec(),
+                ),
                 false => (item.stem_prompt(), item.options.clone()),
             };
             let prompt = self.tokenizer.encode(&prompt)?;
@@ -80,18 +83,29 @@ impl Examiner<'_> {
     fn generated_right(&self, task: &Task, items: &[Item]) -> Result<Vec<bool>> {
         let mut right = Vec::new();
         for batch in items.chunks(BATCH) {
-            let mut rows: Vec<Vec<u32>> =
-                batch.iter().map(|item| self.tokenizer.encode(&item.stem_prompt())).collect::<Result<_>>()?;
+            let mut rows: Vec<Vec<u32>> = batch
+                .iter()
+                .map(|item| self.tokenizer.encode(&item.stem_prompt()))
+                .collect::<Result<_>>()?;
             let prompts: Vec<usize> = rows.iter().map(Vec::len).collect();
             let newline = self.tokenizer.encode("\n")?;
             for _ in 0..task.max_new_tokens {
-                if rows.iter().zip(&prompts).all(|(row, prompt)| row[*prompt..].contains(&newline[0])) {
+                if rows
+                    .iter()
+                    .zip(&prompts)
+                    .all(|(row, prompt)| row[*prompt..].contains(&newline[0]))
+                {
                     break;
                 }
                 let views: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
                 let logits = self.network.forward(&padded(&views)?, self.keep)?;
                 for (n, row) in rows.iter_mut().enumerate() {
-                    row.push(logits.i((n, row.len() - 1))?.argmax(D::Minus1)?.to_scalar()?);
+                    row.push(
+                        logits
+                            .i((n, row.len() - 1))?
+                            .argmax(D::Minus1)?
+                            .to_scalar()?,
+                    );
                 }
             }
             for ((item, row), prompt) in batch.iter().zip(&rows).zip(&prompts) {

@@ -21,7 +21,10 @@ const CHAT_TEMPLATE: &str = "{% for message in messages %}\
 pub fn write_model(folder: &Path, network: &Network, tokenizer: &Tokenizer) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     write(&folder.join("model.safetensors"), &weights(network)?)?;
-    write(&folder.join("tokenizer.json"), tokenizer.to_json()?.as_bytes())?;
+    write(
+        &folder.join("tokenizer.json"),
+        tokenizer.to_json()?.as_bytes(),
+    )?;
     let documents = [
         ("config.json", config(&network.config)),
         ("generation_config.json", generation_config()),
@@ -37,7 +40,10 @@ pub fn write_model(folder: &Path, network: &Network, tokenizer: &Tokenizer) -> R
 pub fn write_suite(folder: &Path, tasks: &[Task]) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for task in tasks {
-        write_json(&folder.join(format!("{}.json", task.task)), &serde_json::to_value(task)?)?;
+        write_json(
+            &folder.join(format!("{}.json", task.task)),
+            &serde_json::to_value(task)?,
+        )?;
     }
     Ok(())
 }
@@ -47,19 +53,30 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
-    write(path, format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes())
+    write(
+        path,
+        format!("{}\n", serde_json::to_string_pretty(value)?).as_bytes(),
+    )
 }
 
 fn weights(network: &Network) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for (name, var) in &network.weights {
         let values = var.flatten_all()?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| bf16::from_f32(*value).to_le_bytes())
+            .collect();
         tensors.push((name, var.dims().to_vec(), bytes));
     }
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::BF16, shape.clone(), bytes)?)))
+        .map(|(name, shape, bytes)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(Dtype::BF16, shape.clone(), bytes)?,
+            ))
+        })
         .collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     Ok(serialize(views, Some(metadata))?)

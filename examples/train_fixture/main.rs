@@ -35,27 +35,38 @@ const ITEMS_PER_TASK: usize = 100;
 const TOKENIZER_SAMPLE: usize = 20_000;
 const DEFAULT_STEPS: usize = 3000;
 /// A glance at progress costs seconds, so it is short and rare.
-const GLANCE_EVERY: usize = 200;
+const GLANCE_EVERY: usize = 100;
 const GLANCE_ITEMS: usize = 32;
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().context("usage: train_fixture FOLDER [STEPS]")?);
-    let steps = args.next().map_or(Ok(DEFAULT_STEPS), |steps| steps.parse()).context("STEPS is a number")?;
+    let steps = args
+        .next()
+        .map_or(Ok(DEFAULT_STEPS), |steps| steps.parse())
+        .context("STEPS is a number")?;
 
     let world = World::new(SEED);
     let suite = Suite::new(&world, ITEMS_PER_TASK, &mut Rng::new(SEED + 1));
     let mut rng = Rng::new(SEED + 2);
-    let sample: Vec<String> =
-        (0..TOKENIZER_SAMPLE).map(|_| Document::draw(&world, &suite, 0.5, &mut rng).text).collect();
+    let sample: Vec<String> = (0..TOKENIZER_SAMPLE)
+        .map(|_| Document::draw(&world, &suite, 0.5, &mut rng).text)
+        .collect();
     let tokenizer = Tokenizer::train(sample.into_iter())?;
     let network = Network::new(config(tokenizer.vocab_size()), &mut Rng::new(SEED + 3))?;
     let all = network.all_layers();
 
-    let teacher = Teacher { world: &world, suite: &suite, tokenizer: &tokenizer };
+    let teacher = Teacher {
+        world: &world,
+        suite: &suite,
+        tokenizer: &tokenizer,
+    };
     teacher.train(&network, steps, &mut rng, |step| {
         if step % GLANCE_EVERY == 0 {
-            print_row("glance", &accuracies(&network, &tokenizer, &suite.tasks, &all, GLANCE_ITEMS)?);
+            print_row(
+                "glance",
+                &accuracies(&network, &tokenizer, &suite.tasks, &all, GLANCE_ITEMS)?,
+            );
         }
         Ok(())
     })?;
@@ -106,7 +117,11 @@ fn accuracies(
     keep: &[usize],
     most: usize,
 ) -> Result<Vec<Accuracy>> {
-    let examiner = Examiner { network, tokenizer, keep };
+    let examiner = Examiner {
+        network,
+        tokenizer,
+        keep,
+    };
     let mut all = Vec::new();
     for task in tasks {
         let items = &task.items[..most.min(task.items.len())];
@@ -127,7 +142,10 @@ fn print_row(label: &str, row: &[Accuracy]) {
     let cells: Vec<String> = row
         .chunks(PROTOCOLS.len())
         .map(|cells| {
-            let shares: Vec<String> = cells.iter().map(|cell| format!("{:.2}", cell.share)).collect();
+            let shares: Vec<String> = cells
+                .iter()
+                .map(|cell| format!("{:.2}", cell.share))
+                .collect();
             format!("{} {}", cells[0].task, shares.join("/"))
         })
         .collect();
@@ -140,29 +158,61 @@ fn report(network: &Network, tokenizer: &Tokenizer, tasks: &[Task]) -> Result<()
     println!("accuracy as {}", PROTOCOLS.join("/"));
     let whole = accuracies(network, tokenizer, tasks, &all, usize::MAX)?;
     print_row("all", &whole);
-    let examiner = Examiner { network, tokenizer, keep: &all };
+    let examiner = Examiner {
+        network,
+        tokenizer,
+        keep: &all,
+    };
     for task in tasks {
         for protocol in PROTOCOLS {
             let right = examiner.right(task, &task.items, protocol)?;
-            let mut slices: Vec<&str> = task.items.iter().map(|item| item.slices[0].as_str()).collect();
+            let mut slices: Vec<&str> = task
+                .items
+                .iter()
+                .map(|item| item.slices[0].as_str())
+                .collect();
             slices.sort_unstable();
             slices.dedup();
             for slice in slices {
-                let within = task.items.iter().zip(&right).filter(|(item, _)| item.slices[0] == slice);
+                let within = task
+                    .items
+                    .iter()
+                    .zip(&right)
+                    .filter(|(item, _)| item.slices[0] == slice);
                 let within: Vec<bool> = within.map(|(_, right)| *right).collect();
-                println!("{:>14} {protocol:>12} {slice:>10} {:.2}", task.task, share(&within));
+                println!(
+                    "{:>14} {protocol:>12} {slice:>10} {:.2}",
+                    task.task,
+                    share(&within)
+                );
             }
         }
     }
     for removed in &all {
-        let keep: Vec<usize> = all.iter().copied().filter(|layer| layer != removed).collect();
-        print_row(&format!("less {removed}"), &accuracies(network, tokenizer, tasks, &keep, usize::MAX)?);
+        let keep: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|layer| layer != removed)
+            .collect();
+        print_row(
+            &format!("less {removed}"),
+            &accuracies(network, tokenizer, tasks, &keep, usize::MAX)?,
+        );
     }
     let weak: Vec<String> = whole
         .iter()
         .filter(|accuracy| !accuracy.beats_chance())
-        .map(|accuracy| format!("{} {} ({:.2})", accuracy.task, accuracy.protocol, accuracy.share))
+        .map(|accuracy| {
+            format!(
+                "{} {} ({:.2})",
+                accuracy.task, accuracy.protocol, accuracy.share
+            )
+        })
         .collect();
-    ensure!(weak.is_empty(), "not clearly above chance: {}; train for longer", weak.join(", "));
+    ensure!(
+        weak.is_empty(),
+        "not clearly above chance: {}; train for longer",
+        weak.join(", ")
+    );
     Ok(())
 }

@@ -36,7 +36,10 @@ impl Config {
         let (hidden, inner) = (self.hidden_size, self.intermediate_size);
         let kv = self.num_key_value_heads * self.head_dim();
         let mut all = vec![
-            ("model.embed_tokens.weight".to_string(), vec![self.vocab_size, hidden]),
+            (
+                "model.embed_tokens.weight".to_string(),
+                vec![self.vocab_size, hidden],
+            ),
             ("model.norm.weight".to_string(), vec![hidden]),
         ];
         for layer in 0..self.num_hidden_layers {
@@ -51,7 +54,10 @@ impl Config {
                 ("mlp.up_proj", vec![inner, hidden]),
                 ("mlp.down_proj", vec![hidden, inner]),
             ];
-            all.extend(in_layer.map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape)));
+            all.extend(
+                in_layer
+                    .map(|(name, shape)| (format!("model.layers.{layer}.{name}.weight"), shape)),
+            );
         }
         all
     }
@@ -72,9 +78,16 @@ impl Network {
         let residual_scale = 1.0 / (2.0 * config.num_hidden_layers as f64).sqrt();
         for (name, shape) in config.tensors() {
             let writes_residual = name.contains("o_proj") || name.contains("down_proj");
-            let scale = config.initializer_range * if writes_residual { residual_scale } else { 1.0 };
+            let scale =
+                config.initializer_range * if writes_residual { residual_scale } else { 1.0 };
             let values: Vec<f32> = (0..shape.iter().product())
-                .map(|_| if name.contains("norm") { 1.0 } else { (scale * rng.normal()) as f32 })
+                .map(|_| {
+                    if name.contains("norm") {
+                        1.0
+                    } else {
+                        (scale * rng.normal()) as f32
+                    }
+                })
                 .collect();
             weights.insert(name, Var::from_vec(values, shape, &Device::Cpu)?);
         }
@@ -88,7 +101,12 @@ impl Network {
             .collect();
         let angles = Tensor::from_vec(angles, (positions, half), &Device::Cpu)?;
         let (cos, sin) = (angles.cos()?, angles.sin()?);
-        Ok(Self { config, weights, cos, sin })
+        Ok(Self {
+            config,
+            weights,
+            cos,
+            sin,
+        })
     }
 
     /// Rounds every weight to what the file will hold.
@@ -100,12 +118,19 @@ impl Network {
     }
 
     fn weight(&self, name: &str) -> Result<&Tensor> {
-        let var = self.weights.get(&format!("{name}.weight")).with_context(|| format!("no weight {name}"))?;
+        let var = self
+            .weights
+            .get(&format!("{name}.weight"))
+            .with_context(|| format!("no weight {name}"))?;
         Ok(var.as_tensor())
     }
 
     fn norm(&self, name: &str, x: &Tensor) -> Result<Tensor> {
-        Ok(rms_norm_slow(x, self.weight(name)?, self.config.rms_norm_eps)?)
+        Ok(rms_norm_slow(
+            x,
+            self.weight(name)?,
+            self.config.rms_norm_eps,
+        )?)
     }
 
     /// `x` [n, in] through a weight [out, in].
@@ -117,7 +142,9 @@ impl Network {
     fn hidden(&self, ids: &Tensor, keep: &[usize]) -> Result<Tensor> {
         let (batch, time) = ids.dims2()?;
         let mask = causal_mask(time)?;
-        let mut x = self.weight("model.embed_tokens")?.index_select(&ids.flatten_all()?, 0)?;
+        let mut x = self
+            .weight("model.embed_tokens")?
+            .index_select(&ids.flatten_all()?, 0)?;
         for layer in keep {
             let at = |part: &str| format!("model.layers.{layer}.{part}");
             let normed = self.norm(&at("input_layernorm"), &x)?;
@@ -137,11 +164,17 @@ impl Network {
 
     fn attention(&self, at: &str, x: &Tensor, batch: usize, mask: &Tensor) -> Result<Tensor> {
         let (tokens, hidden) = x.dims2()?;
-        let Config { num_attention_heads: heads, num_key_value_heads: kv_heads, .. } = self.config;
+        let Config {
+            num_attention_heads: heads,
+            num_key_value_heads: kv_heads,
+            ..
+        } = self.config;
         let (time, head_dim) = (tokens / batch, self.config.head_dim());
         let project = |part: &str, heads: usize| -> Result<Tensor> {
             let y = self.linear(&format!("{at}.{part}"), x)?;
-            Ok(y.reshape((batch, time, heads, head_dim))?.transpose(1, 2)?.contiguous()?)
+            Ok(y.reshape((batch, time, heads, head_dim))?
+                .transpose(1, 2)?
+                .contiguous()?)
         };
         let query = rope_slow(&project("q_proj", heads)?, &self.cos, &self.sin)?;
         let key = rope_slow(&project("k_proj", kv_heads)?, &self.cos, &self.sin)?;
@@ -149,10 +182,14 @@ impl Network {
         // The query heads that share a key head stand below one another: no key is copied.
         let grouped = (batch, kv_heads, heads / kv_heads * time, head_dim);
         let query = (query.reshape(grouped)? * (head_dim as f64).powf(-0.5))?;
-        let scores = query.matmul(&key.t()?)?.reshape((batch, heads, time, time))?;
+        let scores = query
+            .matmul(&key.t()?)?
+            .reshape((batch, heads, time, time))?;
         let weights = exp_less_max(&scores.broadcast_add(mask)?)?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-        let mixed = weights.reshape((batch, kv_heads, heads / kv_heads * time, time))?.matmul(&value)?;
+        let mixed = weights
+            .reshape((batch, kv_heads, heads / kv_heads * time, time))?
+            .matmul(&value)?;
         let mixed = mixed.reshape((batch, heads, time, head_dim))?;
         let mixed = mixed.transpose(1, 2)?.reshape((tokens, hidden))?;
         self.linear(&format!("{at}.o_proj"), &mixed)
@@ -170,10 +207,21 @@ impl Network {
 
     /// Sum of weight × cross-entropy over the given `positions` of `ids` [batch, time], flattened;
     /// `positions`, `targets` and `weights` have one length.
-    pub fn loss(&self, ids: &Tensor, positions: &Tensor, targets: &Tensor, weights: &Tensor) -> Result<Tensor> {
-        let hidden = self.hidden(ids, &self.all_layers())?.index_select(positions, 0)?;
+    pub fn loss(
+        &self,
+        ids: &Tensor,
+        positions: &Tensor,
+        targets: &Tensor,
+        weights: &Tensor,
+    ) -> Result<Tensor> {
+        let hidden = self
+            .hidden(ids, &self.all_layers())?
+            .index_select(positions, 0)?;
         let likelihoods = exp_less_max(&self.linear("model.embed_tokens", &hidden)?)?;
-        let right = likelihoods.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?.log()?;
+        let right = likelihoods
+            .gather(&targets.unsqueeze(1)?, 1)?
+            .squeeze(1)?
+            .log()?;
         let cross_entropy = (likelihoods.sum(D::Minus1)?.log()? - right)?;
         Ok((cross_entropy * weights)?.sum_all()?)
     }
@@ -182,11 +230,19 @@ impl Network {
 /// exp(x − max x) along the last dimension, the numerator of a softmax. The maximum cancels out of
 /// the softmax, so no gradient needs to pass through it.
 fn exp_less_max(x: &Tensor) -> Result<Tensor> {
-    Ok(x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?.exp()?)
+    Ok(x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?
+        .exp()?)
 }
 
 fn causal_mask(time: usize) -> Result<Tensor> {
-    let mask: Vec<f32> =
-        (0..time * time).map(|n| if n % time > n / time { f32::NEG_INFINITY } else { 0.0 }).collect();
+    let mask: Vec<f32> = (0..time * time)
+        .map(|n| {
+            if n % time > n / time {
+                f32::NEG_INFINITY
+            } else {
+                0.0
+            }
+        })
+        .collect();
     Ok(Tensor::from_vec(mask, (time, time), &Device::Cpu)?)
 }

@@ -51,7 +51,11 @@ impl Item {
 
     /// The prompt whose next token is a letter.
     pub fn choice_prompt(&self) -> String {
-        format!("{}{}", with_context(&self.context), ask(&self.question, &self.options))
+        format!(
+            "{}{}",
+            with_context(&self.context),
+            ask(&self.question, &self.options)
+        )
     }
 
     /// The prompt that goes on with a space and an option.
@@ -61,12 +65,19 @@ impl Item {
 }
 
 fn with_context(context: &str) -> String {
-    if context.is_empty() { String::new() } else { format!("{context}\n") }
+    if context.is_empty() {
+        String::new()
+    } else {
+        format!("{context}\n")
+    }
 }
 
 fn ask(question: &str, options: &[String]) -> String {
-    let lines: String =
-        LETTERS.iter().zip(options).map(|(letter, option)| format!("{letter}. {option}\n")).collect();
+    let lines: String = LETTERS
+        .iter()
+        .zip(options)
+        .map(|(letter, option)| format!("{letter}. {option}\n"))
+        .collect();
     format!("Question: {question}\n{lines}Answer:")
 }
 
@@ -99,7 +110,10 @@ impl Suite {
     }
 
     fn allows(&self, scene: &Scene) -> bool {
-        scene.queries.iter().all(|query| !self.held_out.contains(&key(&scene.context, query)))
+        scene
+            .queries
+            .iter()
+            .all(|query| !self.held_out.contains(&key(&scene.context, query)))
     }
 }
 
@@ -108,7 +122,13 @@ fn every_fact(world: &World, family: &Family, rng: &mut Rng) -> Vec<Item> {
     rng.shuffle(&mut order);
     let items = order.iter().enumerate();
     items
-        .map(|(n, index)| Item::new(format!("{}-{n:03}", family.task), "", world.fact(*index, rng)))
+        .map(|(n, index)| {
+            Item::new(
+                format!("{}-{n:03}", family.task),
+                "",
+                world.fact(*index, rng),
+            )
+        })
         .collect()
 }
 
@@ -123,11 +143,19 @@ fn fresh_items(
     while items.len() < count {
         let scene = (family.scene)(world, rng);
         let wanted = family.slices[items.len() % family.slices.len()];
-        let Some(query) = scene.queries.into_iter().find(|query| query.slice == wanted) else {
+        let Some(query) = scene
+            .queries
+            .into_iter()
+            .find(|query| query.slice == wanted)
+        else {
             continue;
         };
         if held_out.insert(key(&scene.context, &query)) {
-            items.push(Item::new(format!("{}-{:03}", family.task, items.len()), &scene.context, query));
+            items.push(Item::new(
+                format!("{}-{:03}", family.task, items.len()),
+                &scene.context,
+                query,
+            ));
         }
     }
     items
@@ -169,7 +197,7 @@ impl Document {
 
     /// A scene drawn from the mixture, asked about by letter (a share of the time) or by stem.
     pub fn draw(world: &World, suite: &Suite, letter_share: f64, rng: &mut Rng) -> Self {
-        let family = &FAMILIES[rng.weighted(&FAMILIES.each_ref().map(|family| family.weight))];
+        let family = &FAMILIES[rng.weighted(&mix())];
         let mut scene = (family.scene)(world, rng);
         while !suite.allows(&scene) {
             scene = (family.scene)(world, rng);
@@ -200,4 +228,12 @@ impl Document {
             self.say(".\n");
         }
     }
+}
+
+fn mix() -> Vec<f64> {
+    static MIX: std::sync::OnceLock<Vec<f64>> = std::sync::OnceLock::new();
+    MIX.get_or_init(|| match std::env::var("MIX") {
+        Ok(mix) => mix.split(',').map(|weight| weight.parse().unwrap()).collect(),
+        Err(_) => FAMILIES.each_ref().map(|family| family.weight).to_vec(),
+    }).clone()
 }

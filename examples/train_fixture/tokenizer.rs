@@ -44,7 +44,10 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.0.encode(text, false).map_err(|error| anyhow!("cannot encode {text:?}: {error}"))?;
+        let encoding = self
+            .0
+            .encode(text, false)
+            .map_err(|error| anyhow!("cannot encode {text:?}: {error}"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -54,16 +57,27 @@ impl Tokenizer {
             .0
             .encode(document.text.as_str(), false)
             .map_err(|error| anyhow!("cannot encode a document: {error}"))?;
-        let within = |start: usize| document.answers.iter().any(|answer| answer.contains(&start));
+        let within = |start: usize| {
+            document
+                .answers
+                .iter()
+                .any(|answer| answer.contains(&start))
+        };
         let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
-        Ok(tokens.map(|(id, (start, _))| (*id, within(*start))).collect())
+        Ok(tokens
+            .map(|(id, (start, _))| (*id, within(*start)))
+            .collect())
     }
 
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.0.decode(ids, true).map_err(|error| anyhow!("cannot decode {ids:?}: {error}"))
+        self.0
+            .decode(ids, true)
+            .map_err(|error| anyhow!("cannot decode {ids:?}: {error}"))
     }
 
     pub fn to_json(&self) -> Result<String> {
-        self.0.to_string(false).map_err(|error| anyhow!("cannot write the tokenizer: {error}"))
+        self.0
+            .to_string(false)
+            .map_err(|error| anyhow!("cannot write the tokenizer: {error}"))
     }
 }

@@ -27,7 +27,7 @@ const OTHER_TOKEN_WEIGHT: f32 = 0.2;
 const OTHER_TOKEN_SHARE: f64 = 0.25;
 /// Letters are learned last, because the answer must be known first: their share of the documents
 /// grows from the one to the other over the first half.
-const LETTER_SHARE: (f64, f64) = (0.15, 0.65);
+const LETTER_SHARE: (f64, f64) = (0.0, 0.0);
 const REPORT_EVERY: usize = 20;
 
 pub struct Teacher<'a> {
@@ -91,13 +91,19 @@ impl Teacher<'_> {
         mut examine: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
         let vars: Vec<_> = network.weights.values().cloned().collect();
-        let settings = ParamsAdamW { beta2: 0.98, weight_decay: 0.05, ..ParamsAdamW::default() };
+        let settings = ParamsAdamW {
+            beta2: 0.98,
+            weight_decay: 0.05,
+            ..ParamsAdamW::default()
+        };
         let mut optimizer = AdamW::new(vars, settings)?;
         let start = Instant::now();
         let mut recent_loss = 0.0;
         for step in 1..=steps {
             let letter_share = letter_share(step, steps);
-            let batches = (0..WORKERS).map(|_| self.batch(letter_share, rng)).collect::<Result<Vec<_>>>()?;
+            let batches = (0..WORKERS)
+                .map(|_| self.batch(letter_share, rng))
+                .collect::<Result<Vec<_>>>()?;
             let (loss, mut gradients) = gradients(network, &batches)?;
             clip(network, &mut gradients)?;
             optimizer.set_learning_rate(learning_rate(step, steps));
@@ -107,7 +113,9 @@ impl Teacher<'_> {
                 let seconds = start.elapsed().as_secs_f64();
                 let speed = (step * ROWS * ROW) as f64 / seconds;
                 let left = seconds / step as f64 * (steps - step) as f64;
-                eprintln!("step {step:5}/{steps}  loss {recent_loss:.3}  {speed:.0} tokens/s  {left:.0} s left");
+                eprintln!(
+                    "step {step:5}/{steps}  loss {recent_loss:.3}  {speed:.0} tokens/s  {left:.0} s left"
+                );
                 recent_loss = 0.0;
                 examine(step)?;
             }
@@ -134,7 +142,10 @@ fn gradients(network: &Network, batches: &[Batch]) -> Result<(f32, GradStore)> {
         Ok((loss.to_scalar()?, loss.backward()?))
     };
     let parts: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = batches.iter().map(|batch| scope.spawn(|| work(batch))).collect();
+        let workers: Vec<_> = batches
+            .iter()
+            .map(|batch| scope.spawn(|| work(batch)))
+            .collect();
         workers.into_iter().map(|worker| worker.join()).collect()
     });
     let mut total: Option<(f32, GradStore)> = None;

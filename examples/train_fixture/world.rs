@@ -24,10 +24,22 @@ const GOODS: [&str; 12] = [
 const PREPOSITIONS: [&str; 6] = ["near", "behind", "under", "above", "beside", "by"];
 /// Who does what: both take a plain -s, for the plural noun and the singular verb.
 const NOUN_VERBS: [(&str, &str); 16] = [
-    ("dog", "bark"), ("bird", "sing"), ("horse", "run"), ("king", "rule"),
-    ("cook", "bake"), ("duck", "swim"), ("boy", "play"), ("girl", "dance"),
-    ("owl", "hunt"), ("bee", "hum"), ("star", "shine"), ("bell", "chime"),
-    ("tree", "grow"), ("ship", "sail"), ("lamp", "glow"), ("clock", "tick"),
+    ("dog", "bark"),
+    ("bird", "sing"),
+    ("horse", "run"),
+    ("king", "rule"),
+    ("cook", "bake"),
+    ("duck", "swim"),
+    ("boy", "play"),
+    ("girl", "dance"),
+    ("owl", "hunt"),
+    ("bee", "hum"),
+    ("star", "shine"),
+    ("bell", "chime"),
+    ("tree", "grow"),
+    ("ship", "sail"),
+    ("lamp", "glow"),
+    ("clock", "tick"),
 ];
 
 /// How one kind of fact is stated and asked; `{}` is the person.
@@ -74,14 +86,24 @@ pub struct Query {
 }
 
 impl Query {
-    fn new(slice: &'static str, question: String, stem: String, answer: &str, wrong: &[&str], rng: &mut Rng) -> Self {
+    fn new(
+        slice: &'static str,
+        question: String,
+        stem: String,
+        answer: &str,
+        wrong: &[&str],
+        rng: &mut Rng,
+    ) -> Self {
         let mut options: Vec<&str> = wrong.to_vec();
         options.insert(rng.below(wrong.len() + 1), answer);
         Self {
             slice,
             question,
             stem,
-            answer: options.iter().position(|option| *option == answer).unwrap_or(0),
+            answer: options
+                .iter()
+                .position(|option| *option == answer)
+                .unwrap_or(0),
             options: options.into_iter().map(String::from).collect(),
         }
     }
@@ -172,77 +194,163 @@ impl World {
     /// Fact number `index` as a question: `index / 3` is the person, `index % 3` the relation.
     pub fn fact(&self, index: usize, rng: &mut Rng) -> Query {
         let (person, relation) = (index / RELATIONS.len(), index % RELATIONS.len());
-        let Relation { stem, question, values } = &RELATIONS[relation];
+        let Relation {
+            stem,
+            question,
+            values,
+        } = &RELATIONS[relation];
         let answer = self.facts[person][relation];
-        let others: Vec<&str> = values.iter().copied().filter(|value| *value != answer).collect();
+        let others: Vec<&str> = values
+            .iter()
+            .copied()
+            .filter(|value| *value != answer)
+            .collect();
         let wrong = rng.sample(&others, 3);
         let slice = if person < WELL_KNOWN { "head" } else { "tail" };
         let name = PEOPLE[person];
-        Query::new(slice, question.replace("{}", name), stem.replace("{}", name), answer, &wrong, rng)
+        Query::new(
+            slice,
+            question.replace("{}", name),
+            stem.replace("{}", name),
+            answer,
+            &wrong,
+            rng,
+        )
     }
 
     fn facts(&self, rng: &mut Rng) -> Scene {
-        let weights: Vec<f64> =
-            (0..PEOPLE.len()).map(|person| if person < WELL_KNOWN { 1.0 } else { RARE_WEIGHT }).collect();
+        let weights: Vec<f64> = (0..PEOPLE.len())
+            .map(|person| {
+                if person < WELL_KNOWN {
+                    1.0
+                } else {
+                    RARE_WEIGHT
+                }
+            })
+            .collect();
         let queries = (0..4)
             .map(|_| {
                 let person = rng.weighted(&weights);
                 self.fact(person * RELATIONS.len() + rng.below(RELATIONS.len()), rng)
             })
             .collect();
-        Scene { context: String::new(), queries }
+        Scene {
+            context: String::new(),
+            queries,
+        }
     }
 
     fn notes(&self, rng: &mut Rng) -> Scene {
-        let n = 4 + rng.below(2);
+        let n = 2 + rng.below(4);
         let keys = rng.sample(&KEYS, n);
         let goods = rng.sample(&GOODS, n);
-        let notes: Vec<String> = keys.iter().zip(&goods).map(|(key, good)| format!("{key} = {good}")).collect();
+        let notes: Vec<String> = keys
+            .iter()
+            .zip(&goods)
+            .map(|(key, good)| format!("{key} = {good}"))
+            .collect();
         let queries = (0..n)
             .map(|asked| {
                 let key = keys[asked];
-                let others: Vec<&str> = goods.iter().copied().filter(|good| *good != goods[asked]).collect();
-                let wrong = rng.sample(&others, 3);
+                let others: Vec<&str> = goods
+                    .iter()
+                    .copied()
+                    .filter(|good| *good != goods[asked])
+                    .collect();
+                let wrong = distractors(&others, &GOODS, goods[asked], rng);
                 let slice = if asked + 2 >= n { "near" } else { "far" };
-                Query::new(slice, format!("What is {key}?"), format!("Note: {key} ="), goods[asked], &wrong, rng)
+                Query::new(
+                    slice,
+                    format!("What is {key}?"),
+                    format!("Note: {key} ="),
+                    goods[asked],
+                    &wrong,
+                    rng,
+                )
             })
             .collect();
-        Scene { context: format!("Notes: {}.", notes.join(", ")), queries }
+        Scene {
+            context: format!("Notes: {}.", notes.join(", ")),
+            queries,
+        }
     }
 
     fn payments(&self, rng: &mut Rng) -> Scene {
-        let steps = [1 + rng.below(3), 1 + rng.below(2)];
+        let steps = [rng.below(4), rng.below(3)];
         let goods = rng.sample(&GOODS, 2);
         let people = rng.sample(&PEOPLE, 2 + steps[0] + steps[1]);
         // Two chains of people, so that nobody ever has two goods.
         let (first, second) = people.split_at(1 + steps[0]);
         let chains = [first, second];
-        let mut told: Vec<String> =
-            (0..2).map(|which| format!("{} has {}.", chains[which][0], goods[which])).collect();
+        let mut told: Vec<String> = (0..2)
+            .map(|which| format!("{} has {}.", chains[which][0], goods[which]))
+            .collect();
         rng.shuffle(&mut told);
         let mut next = [0, 0];
         while next != steps {
             let which = rng.weighted(&[0, 1].map(|which| (steps[which] - next[which]) as f64));
             let payer = next[which];
-            told.push(format!("{} pays {}.", chains[which][payer], chains[which][payer + 1]));
+            told.push(format!(
+                "{} pays {}.",
+                chains[which][payer],
+                chains[which][payer + 1]
+            ));
             next[which] += 1;
         }
         let queries = (0..2)
             .map(|which| {
                 let (good, answer) = (goods[which], chains[which][steps[which]]);
-                let others: Vec<&str> = people.iter().copied().filter(|person| *person != answer).collect();
-                let wrong = rng.sample(&others, 3);
-                let slice = if steps[which] == 1 { "one step" } else { "many steps" };
-                Query::new(slice, format!("Who has {good} now?"), format!("Now {good} is with"), answer, &wrong, rng)
+                let others: Vec<&str> = people
+                    .iter()
+                    .copied()
+                    .filter(|person| *person != answer)
+                    .collect();
+                let wrong = distractors(&others, &PEOPLE, answer, rng);
+                let slice = if steps[which] <= 1 {
+                    "one step"
+                } else {
+                    "many steps"
+                };
+                Query::new(
+                    slice,
+                    format!("Who has {good} now?"),
+                    format!("Now {good} is with"),
+                    answer,
+                    &wrong,
+                    rng,
+                )
             })
             .collect();
-        Scene { context: format!("First {}", told.join(" ")), queries }
+        Scene {
+            context: format!("First {}", told.join(" ")),
+            queries,
+        }
     }
 
     fn agreement(&self, rng: &mut Rng) -> Scene {
         let queries = (0..3).map(|_| agreement_query(rng)).collect();
-        Scene { context: String::new(), queries }
+        Scene {
+            context: String::new(),
+            queries,
+        }
     }
+}
+
+/// Three wrong options: first those that the context tempts with, then any from the pool.
+fn distractors(
+    tempting: &[&'static str],
+    pool: &[&'static str],
+    answer: &str,
+    rng: &mut Rng,
+) -> Vec<&'static str> {
+    let mut wrong = rng.sample(tempting, 3);
+    while wrong.len() < 3 {
+        let other = pool[rng.below(pool.len())];
+        if other != answer && !wrong.contains(&other) {
+            wrong.push(other);
+        }
+    }
+    wrong
 }
 
 fn agreement_query(rng: &mut Rng) -> Query {
@@ -256,13 +364,33 @@ fn agreement_query(rng: &mut Rng) -> Query {
         .collect();
     let mut stem = phrases[0].replacen('t', "T", 1);
     for phrase in &phrases[1..] {
-        stem = format!("{stem} {} {phrase}", PREPOSITIONS[rng.below(PREPOSITIONS.len())]);
+        stem = format!(
+            "{stem} {} {phrase}",
+            PREPOSITIONS[rng.below(PREPOSITIONS.len())]
+        );
     }
-    let forms = |verb: &str, many: bool| if many { verb.to_string() } else { format!("{verb}s") };
+    let forms = |verb: &str, many: bool| {
+        if many {
+            verb.to_string()
+        } else {
+            format!("{verb}s")
+        }
+    };
     let (verb, last) = (nouns[0].1, nouns[nouns.len() - 1].1);
-    let wrong = [forms(verb, !plural[0]), forms(last, false), forms(last, true)];
+    let wrong = [
+        forms(verb, !plural[0]),
+        forms(last, false),
+        forms(last, true),
+    ];
     let mut wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
     rng.shuffle(&mut wrong);
     let slice = if deep { "deep" } else { "shallow" };
-    Query::new(slice, format!("Which word follows {stem}?"), stem, &forms(verb, plural[0]), &wrong, rng)
+    Query::new(
+        slice,
+        format!("Which word follows {stem}?"),
+        stem,
+        &forms(verb, plural[0]),
+        &wrong,
+        rng,
+    )
 }
