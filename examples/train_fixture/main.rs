@@ -25,7 +25,7 @@ use anyhow::{Context, Result, ensure};
 use exam::{Examiner, PROTOCOLS, share};
 use network::{Config, Network};
 use rng::Rng;
-use text::{Document, Suite, Task};
+use text::{Document, Forms, Suite, Task};
 use tokenizer::Tokenizer;
 use train::Teacher;
 use world::World;
@@ -33,9 +33,11 @@ use world::World;
 const SEED: u64 = 20;
 const ITEMS_PER_TASK: usize = 100;
 const TOKENIZER_SAMPLE: usize = 20_000;
-const DEFAULT_STEPS: usize = 3000;
+/// The tokenizer reads every form.
+const TOKENIZER_FORMS: Forms = Forms { stem: 0.5, letter: 0.4, drill: 0.1 };
+const DEFAULT_STEPS: usize = 3500;
 /// A glance at progress costs seconds, so it is short and rare.
-const GLANCE_EVERY: usize = 100;
+const GLANCE_EVERY: usize = 250;
 const GLANCE_ITEMS: usize = 32;
 
 fn main() -> Result<()> {
@@ -50,12 +52,13 @@ fn main() -> Result<()> {
     let suite = Suite::new(&world, ITEMS_PER_TASK, &mut Rng::new(SEED + 1));
     let mut rng = Rng::new(SEED + 2);
     let sample: Vec<String> = (0..TOKENIZER_SAMPLE)
-        .map(|_| Document::draw(&world, &suite, 0.5, &mut rng).text)
+        .map(|_| Document::draw(&world, &suite, &TOKENIZER_FORMS, &mut rng).text)
         .collect();
     let tokenizer = Tokenizer::train(sample.into_iter())?;
     let network = Network::new(config(tokenizer.vocab_size()), &mut Rng::new(SEED + 3))?;
     let all = network.all_layers();
 
+    files::write_suite(&folder.join("suite"), &suite.tasks)?;
     let teacher = Teacher {
         world: &world,
         suite: &suite,
@@ -63,6 +66,8 @@ fn main() -> Result<()> {
     };
     teacher.train(&network, steps, &mut rng, |step| {
         if step % GLANCE_EVERY == 0 {
+            // An interrupted training leaves a model too.
+            files::write_model(&folder, &network, &tokenizer)?;
             print_row(
                 "glance",
                 &accuracies(&network, &tokenizer, &suite.tasks, &all, GLANCE_ITEMS)?,
@@ -73,7 +78,6 @@ fn main() -> Result<()> {
 
     network.round_to_bf16()?;
     files::write_model(&folder, &network, &tokenizer)?;
-    files::write_suite(&folder.join("suite"), &suite.tasks)?;
     report(&network, &tokenizer, &suite.tasks)
 }
 

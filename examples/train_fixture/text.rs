@@ -176,6 +176,13 @@ fn task_file(family: &Family, items: Vec<Item>) -> Task {
     }
 }
 
+/// Shares of the documents: stems to continue, questions answered by letter, and letter drills.
+pub struct Forms {
+    pub stem: f64,
+    pub letter: f64,
+    pub drill: f64,
+}
+
 /// A training text, and the byte ranges where the answers stand.
 #[derive(Default)]
 pub struct Document {
@@ -195,45 +202,48 @@ impl Document {
         self.answers.push(start..self.text.len());
     }
 
-    /// A scene drawn from the mixture, asked about by letter (a share of the time) or by stem.
-    pub fn draw(world: &World, suite: &Suite, letter_share: f64, rng: &mut Rng) -> Self {
-        let family = &FAMILIES[rng.weighted(&mix())];
+    /// A scene drawn from the mixture, asked about in one of the forms.
+    pub fn draw(world: &World, suite: &Suite, forms: &Forms, rng: &mut Rng) -> Self {
+        let family = &FAMILIES[rng.weighted(&FAMILIES.each_ref().map(|family| family.weight))];
         let mut scene = (family.scene)(world, rng);
         while !suite.allows(&scene) {
             scene = (family.scene)(world, rng);
         }
         rng.shuffle(&mut scene.queries);
         let mut document = Self::default();
-        document.say(&with_context(&scene.context));
-        match rng.unit() < letter_share {
-            true => document.ask_by_letter(&scene.queries),
-            false => document.ask_by_stem(&scene.queries),
+        match rng.weighted(&[forms.stem, forms.letter, forms.drill]) {
+            0 => document.ask_by_stem(&scene),
+            1 => document.ask_by_letter(&scene),
+            _ => document.drill(&scene),
         }
         document
     }
 
     /// Two questions are enough: letters take many tokens.
-    fn ask_by_letter(&mut self, queries: &[Query]) {
-        for query in queries.iter().take(2) {
+    fn ask_by_letter(&mut self, scene: &Scene) {
+        self.say(&with_context(&scene.context));
+        for query in scene.queries.iter().take(2) {
             self.say(&ask(&query.question, &query.options));
             self.answer(LETTERS[query.answer]);
             self.say("\n\n");
         }
     }
 
-    fn ask_by_stem(&mut self, queries: &[Query]) {
-        for query in queries {
+    /// Names the right option, so that only its letter is to be found.
+    fn drill(&mut self, scene: &Scene) {
+        for query in scene.queries.iter().take(2) {
+            self.say(&ask(&format!("Which is {}?", query.answer_text()), &query.options));
+            self.answer(LETTERS[query.answer]);
+            self.say("\n\n");
+        }
+    }
+
+    fn ask_by_stem(&mut self, scene: &Scene) {
+        self.say(&with_context(&scene.context));
+        for query in &scene.queries {
             self.say(&query.stem);
             self.answer(query.answer_text());
             self.say(".\n");
         }
     }
-}
-
-fn mix() -> Vec<f64> {
-    static MIX: std::sync::OnceLock<Vec<f64>> = std::sync::OnceLock::new();
-    MIX.get_or_init(|| match std::env::var("MIX") {
-        Ok(mix) => mix.split(',').map(|weight| weight.parse().unwrap()).collect(),
-        Err(_) => FAMILIES.each_ref().map(|family| family.weight).to_vec(),
-    }).clone()
 }

@@ -9,14 +9,14 @@ use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
 use crate::network::Network;
 use crate::rng::Rng;
-use crate::text::{Document, Suite};
+use crate::text::{Document, Forms, Suite};
 use crate::tokenizer::{END_OF_TEXT_ID, Tokenizer};
 use crate::world::World;
 
 /// Tokens a row. A prompt of the suite fits with room to spare.
 const ROW: usize = 80;
 /// Rows of a step, shared out between the workers.
-const ROWS: usize = 12;
+const ROWS: usize = 8;
 const WORKERS: usize = 2;
 const PEAK_LEARNING_RATE: f64 = 2e-3;
 const WARM_UP: usize = 100;
@@ -25,10 +25,10 @@ const MAX_GRAD_NORM: f64 = 1.0;
 /// a share of the other tokens is predicted at all.
 const OTHER_TOKEN_WEIGHT: f32 = 0.2;
 const OTHER_TOKEN_SHARE: f64 = 0.25;
-/// Letters are learned last, because the answer must be known first: their share of the documents
-/// grows from the one to the other over the first half.
-const LETTER_SHARE: (f64, f64) = (0.0, 0.0);
-const REPORT_EVERY: usize = 20;
+/// Letters are learned last, because the answer must be known first.
+const FIRST_FORMS: Forms = Forms { stem: 0.65, letter: 0.15, drill: 0.2 };
+const LAST_FORMS: Forms = Forms { stem: 0.35, letter: 0.6, drill: 0.05 };
+const REPORT_EVERY: usize = 50;
 
 pub struct Teacher<'a> {
     pub world: &'a World,
@@ -46,10 +46,10 @@ struct Batch {
 
 impl Teacher<'_> {
     /// Whole documents end to end, the last one cut, so that a row begins with a prompt's start.
-    fn row(&self, letter_share: f64, rng: &mut Rng) -> Result<Vec<(u32, bool)>> {
+    fn row(&self, forms: &Forms, rng: &mut Rng) -> Result<Vec<(u32, bool)>> {
         let mut row = Vec::new();
         while row.len() <= ROW {
-            let document = Document::draw(self.world, self.suite, letter_share, rng);
+            let document = Document::draw(self.world, self.suite, forms, rng);
             row.extend(self.tokenizer.encode_document(&document)?);
             row.push((END_OF_TEXT_ID, false));
         }
@@ -58,10 +58,10 @@ impl Teacher<'_> {
     }
 
     /// Weights sum to one over the workers, so that their losses and gradients add up.
-    fn batch(&self, letter_share: f64, rng: &mut Rng) -> Result<Batch> {
+    fn batch(&self, forms: &Forms, rng: &mut Rng) -> Result<Batch> {
         let (mut ids, mut positions, mut targets, mut weights) = (vec![], vec![], vec![], vec![]);
         for _ in 0..ROWS / WORKERS {
-            let row = self.row(letter_share, rng)?;
+            let row = self.row(forms, rng)?;
             for pair in row.windows(2) {
                 let (target, is_answer) = pair[1];
                 if is_answer || rng.unit() < OTHER_TOKEN_SHARE {
@@ -100,9 +100,9 @@ impl Teacher<'_> {
         let start = Instant::now();
         let mut recent_loss = 0.0;
         for step in 1..=steps {
-            let letter_share = letter_share(step, steps);
+            let forms = forms(step, steps);
             let batches = (0..WORKERS)
-                .map(|_| self.batch(letter_share, rng))
+                .map(|_| self.batch(&forms, rng))
                 .collect::<Result<Vec<_>>>()?;
             let (loss, mut gradients) = gradients(network, &batches)?;
             clip(network, &mut gradients)?;
@@ -130,9 +130,15 @@ fn learning_rate(step: usize, steps: usize) -> f64 {
     PEAK_LEARNING_RATE * warm_up * (0.02 + 0.98 * cosine)
 }
 
-fn letter_share(step: usize, steps: usize) -> f64 {
-    let (first, last) = LETTER_SHARE;
-    first + (last - first) * (2.0 * step as f64 / steps as f64).min(1.0)
+/// From the first forms to the last, over the first half of the training.
+fn forms(step: usize, steps: usize) -> Forms {
+    let done = (2.0 * step as f64 / steps as f64).min(1.0);
+    let between = |first: f64, last: f64| first + (last - first) * done;
+    Forms {
+        stem: between(FIRST_FORMS.stem, LAST_FORMS.stem),
+        letter: between(FIRST_FORMS.letter, LAST_FORMS.letter),
+        drill: between(FIRST_FORMS.drill, LAST_FORMS.drill),
+    }
 }
 
 /// Loss and gradients of a step: one thread a batch, summed in a fixed order.

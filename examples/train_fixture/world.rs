@@ -77,6 +77,7 @@ const RELATIONS: [Relation; 3] = [
 ];
 
 /// One thing asked about a scene. Its stem continues with a space and the right option.
+#[derive(Clone)]
 pub struct Query {
     pub slice: &'static str,
     pub question: String,
@@ -139,7 +140,7 @@ pub const FAMILIES: [Family; 4] = [
         about: "who keeps, works and lives where; head facts are told four times as often as tail facts",
         slices: ["head", "tail"],
         held_out: false,
-        weight: 0.2,
+        weight: 0.15,
         scene: World::facts,
     },
     Family {
@@ -148,7 +149,7 @@ pub const FAMILIES: [Family; 4] = [
         about: "a value noted under a key; near: one of the last two notes, far: an earlier one",
         slices: ["near", "far"],
         held_out: true,
-        weight: 0.3,
+        weight: 0.35,
         scene: World::notes,
     },
     Family {
@@ -249,7 +250,7 @@ impl World {
             .zip(&goods)
             .map(|(key, good)| format!("{key} = {good}"))
             .collect();
-        let queries = (0..n)
+        let queries: Vec<Query> = (0..n)
             .map(|asked| {
                 let key = keys[asked];
                 let others: Vec<&str> = goods
@@ -271,7 +272,7 @@ impl World {
             .collect();
         Scene {
             context: format!("Notes: {}.", notes.join(", ")),
-            queries,
+            queries: draws(&queries, 5, rng),
         }
     }
 
@@ -297,7 +298,7 @@ impl World {
             ));
             next[which] += 1;
         }
-        let queries = (0..2)
+        let queries: Vec<Query> = (0..2)
             .map(|which| {
                 let (good, answer) = (goods[which], chains[which][steps[which]]);
                 let others: Vec<&str> = people
@@ -306,11 +307,8 @@ impl World {
                     .filter(|person| *person != answer)
                     .collect();
                 let wrong = distractors(&others, &PEOPLE, answer, rng);
-                let slice = if steps[which] <= 1 {
-                    "one step"
-                } else {
-                    "many steps"
-                };
+                // Goods that nobody pays with are read about, but not examined.
+                let slice = ["no step", "one step", "many steps"][steps[which].min(2)];
                 Query::new(
                     slice,
                     format!("Who has {good} now?"),
@@ -323,7 +321,7 @@ impl World {
             .collect();
         Scene {
             context: format!("First {}", told.join(" ")),
-            queries,
+            queries: draws(&queries, 3, rng),
         }
     }
 
@@ -334,6 +332,14 @@ impl World {
             queries,
         }
     }
+}
+
+/// `n` queries with replacement: were each asked once, the last answers could be had by elimination
+/// instead of by reading.
+fn draws(queries: &[Query], n: usize, rng: &mut Rng) -> Vec<Query> {
+    (0..n)
+        .map(|_| queries[rng.below(queries.len())].clone())
+        .collect()
 }
 
 /// Three wrong options: first those that the context tempts with, then any from the pool.
