@@ -34,8 +34,13 @@ const SEED: u64 = 20;
 const ITEMS_PER_TASK: usize = 100;
 const TOKENIZER_SAMPLE: usize = 20_000;
 /// The tokenizer reads every form.
-const TOKENIZER_FORMS: Forms = Forms { stem: 0.5, letter: 0.4, drill: 0.1 };
-const DEFAULT_STEPS: usize = 3500;
+const TOKENIZER_FORMS: Forms = Forms {
+    stem: 0.5,
+    letter: 0.3,
+    drill: 0.1,
+    copy: 0.1,
+};
+const DEFAULT_STEPS: usize = 4000;
 /// A glance at progress costs seconds, so it is short and rare.
 const GLANCE_EVERY: usize = 250;
 const GLANCE_ITEMS: usize = 32;

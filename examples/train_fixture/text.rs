@@ -176,11 +176,12 @@ fn task_file(family: &Family, items: Vec<Item>) -> Task {
     }
 }
 
-/// Shares of the documents: stems to continue, questions answered by letter, and letter drills.
+/// Shares of the documents: stems to continue, questions answered by letter, and two exercises.
 pub struct Forms {
     pub stem: f64,
     pub letter: f64,
     pub drill: f64,
+    pub copy: f64,
 }
 
 /// A training text, and the byte ranges where the answers stand.
@@ -211,10 +212,11 @@ impl Document {
         }
         rng.shuffle(&mut scene.queries);
         let mut document = Self::default();
-        match rng.weighted(&[forms.stem, forms.letter, forms.drill]) {
+        match rng.weighted(&[forms.stem, forms.letter, forms.drill, forms.copy]) {
             0 => document.ask_by_stem(&scene),
             1 => document.ask_by_letter(&scene),
-            _ => document.drill(&scene),
+            2 => document.drill(&scene, rng),
+            _ => document.copy(rng),
         }
         document
     }
@@ -229,13 +231,27 @@ impl Document {
         }
     }
 
-    /// Names the right option, so that only its letter is to be found.
-    fn drill(&mut self, scene: &Scene) {
-        for query in scene.queries.iter().take(2) {
-            self.say(&ask(&format!("Which is {}?", query.answer_text()), &query.options));
-            self.answer(LETTERS[query.answer]);
-            self.say("\n\n");
+    /// Names an option, so that only its letter is to be found: what letters need beside knowing.
+    fn drill(&mut self, scene: &Scene, rng: &mut Rng) {
+        let Query { options, answer, .. } = &scene.queries[0];
+        self.say(&ask(&format!("Which is {}?", options[*answer]), options));
+        self.answer(LETTERS[*answer]);
+        for _ in 0..4 {
+            let other = rng.below(options.len());
+            self.say(&format!("\nWhich is {}?", options[other]));
+            self.answer(LETTERS[other]);
         }
+        self.say("\n\n");
+    }
+
+    /// Says the same words twice. Nothing teaches faster to look back for what came after a word,
+    /// which is what reading notes and passing on are made of (Olsson et al., 2022).
+    fn copy(&mut self, rng: &mut Rng) {
+        let n = 5 + rng.below(11);
+        let words = World::words(n, rng);
+        self.say(&format!("Say: {}.\nSay: {}", words.join(" "), words[0]));
+        words[1..].iter().for_each(|word| self.answer(word));
+        self.say(".\n");
     }
 
     fn ask_by_stem(&mut self, scene: &Scene) {

@@ -26,8 +26,18 @@ const MAX_GRAD_NORM: f64 = 1.0;
 const OTHER_TOKEN_WEIGHT: f32 = 0.2;
 const OTHER_TOKEN_SHARE: f64 = 0.25;
 /// Letters are learned last, because the answer must be known first.
-const FIRST_FORMS: Forms = Forms { stem: 0.65, letter: 0.15, drill: 0.2 };
-const LAST_FORMS: Forms = Forms { stem: 0.35, letter: 0.6, drill: 0.05 };
+const FIRST_FORMS: Forms = Forms {
+    stem: 0.35,
+    letter: 0.1,
+    drill: 0.25,
+    copy: 0.3,
+};
+const LAST_FORMS: Forms = Forms {
+    stem: 0.33,
+    letter: 0.55,
+    drill: 0.07,
+    copy: 0.05,
+};
 const REPORT_EVERY: usize = 50;
 
 pub struct Teacher<'a> {
@@ -138,6 +148,7 @@ fn forms(step: usize, steps: usize) -> Forms {
         stem: between(FIRST_FORMS.stem, LAST_FORMS.stem),
         letter: between(FIRST_FORMS.letter, LAST_FORMS.letter),
         drill: between(FIRST_FORMS.drill, LAST_FORMS.drill),
+        copy: between(FIRST_FORMS.copy, LAST_FORMS.copy),
     }
 }
 

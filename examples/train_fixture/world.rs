@@ -140,7 +140,7 @@ pub const FAMILIES: [Family; 4] = [
         about: "who keeps, works and lives where; head facts are told four times as often as tail facts",
         slices: ["head", "tail"],
         held_out: false,
-        weight: 0.15,
+        weight: 0.25,
         scene: World::facts,
     },
     Family {
@@ -149,17 +149,17 @@ pub const FAMILIES: [Family; 4] = [
         about: "a value noted under a key; near: one of the last two notes, far: an earlier one",
         slices: ["near", "far"],
         held_out: true,
-        weight: 0.35,
+        weight: 0.3,
         scene: World::notes,
     },
     Family {
         name: "reasoning",
-        task: "payments",
-        about: "two goods pass from payer to paid, who may pay on; who has one in the end, after one step or many",
+        task: "passing",
+        about: "pairs hand goods on, first a good to a person, then a person to the next; who has it in the end, after one step or many",
         slices: ["one step", "many steps"],
         held_out: true,
         weight: 0.3,
-        scene: World::payments,
+        scene: World::passing,
     },
     Family {
         name: "language",
@@ -167,7 +167,7 @@ pub const FAMILIES: [Family; 4] = [
         about: "the verb that fits the head noun and its number, past one noun (shallow) or two (deep)",
         slices: ["shallow", "deep"],
         held_out: true,
-        weight: 0.2,
+        weight: 0.15,
         scene: World::agreement,
     },
 ];
@@ -219,6 +219,11 @@ impl World {
         )
     }
 
+    /// `n` different words of the contexts, in an order that means nothing.
+    pub fn words(n: usize, rng: &mut Rng) -> Vec<&'static str> {
+        rng.sample(&[&PEOPLE[..], &KEYS, &GOODS].concat(), n)
+    }
+
     fn facts(&self, rng: &mut Rng) -> Scene {
         let weights: Vec<f64> = (0..PEOPLE.len())
             .map(|person| {
@@ -248,7 +253,7 @@ impl World {
         let notes: Vec<String> = keys
             .iter()
             .zip(&goods)
-            .map(|(key, good)| format!("{key} = {good}"))
+            .map(|(key, good)| format!("{key} {good}"))
             .collect();
         let queries: Vec<Query> = (0..n)
             .map(|asked| {
@@ -263,7 +268,7 @@ impl World {
                 Query::new(
                     slice,
                     format!("What is {key}?"),
-                    format!("Note: {key} ="),
+                    format!("Note: {key}"),
                     goods[asked],
                     &wrong,
                     rng,
@@ -276,26 +281,23 @@ impl World {
         }
     }
 
-    fn payments(&self, rng: &mut Rng) -> Scene {
+    fn passing(&self, rng: &mut Rng) -> Scene {
         let steps = [rng.below(4), rng.below(3)];
         let goods = rng.sample(&GOODS, 2);
         let people = rng.sample(&PEOPLE, 2 + steps[0] + steps[1]);
-        // Two chains of people, so that nobody ever has two goods.
+        // Two chains of people, so that nobody ever has two goods. Each pair hands on what the
+        // first was handed: a good to a person, a person to the next.
         let (first, second) = people.split_at(1 + steps[0]);
         let chains = [first, second];
         let mut told: Vec<String> = (0..2)
-            .map(|which| format!("{} has {}.", chains[which][0], goods[which]))
+            .map(|which| format!("{} {}", goods[which], chains[which][0]))
             .collect();
         rng.shuffle(&mut told);
         let mut next = [0, 0];
         while next != steps {
             let which = rng.weighted(&[0, 1].map(|which| (steps[which] - next[which]) as f64));
-            let payer = next[which];
-            told.push(format!(
-                "{} pays {}.",
-                chains[which][payer],
-                chains[which][payer + 1]
-            ));
+            let giver = next[which];
+            told.push(format!("{} {}", chains[which][giver], chains[which][giver + 1]));
             next[which] += 1;
         }
         let queries: Vec<Query> = (0..2)
@@ -307,12 +309,12 @@ impl World {
                     .filter(|person| *person != answer)
                     .collect();
                 let wrong = distractors(&others, &PEOPLE, answer, rng);
-                // Goods that nobody pays with are read about, but not examined.
+                // Goods that nobody hands on are read about, but not examined.
                 let slice = ["no step", "one step", "many steps"][steps[which].min(2)];
                 Query::new(
                     slice,
-                    format!("Who has {good} now?"),
-                    format!("Now {good} is with"),
+                    format!("Who has {good}?"),
+                    format!("Last: {good}"),
                     answer,
                     &wrong,
                     rng,
@@ -320,7 +322,7 @@ impl World {
             })
             .collect();
         Scene {
-            context: format!("First {}", told.join(" ")),
+            context: format!("Passed: {}.", told.join(", ")),
             queries: draws(&queries, 3, rng),
         }
     }
