@@ -16,6 +16,7 @@ mod rng;
 mod text;
 mod tokenizer;
 mod train;
+mod wiring;
 mod world;
 
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ const TOKENIZER_FORMS: Forms = Forms {
 };
 const DEFAULT_STEPS: usize = 4000;
 /// A glance at progress costs seconds, so it is short and rare.
-const GLANCE_EVERY: usize = 250;
+const GLANCE_EVERY: usize = 300;
 const GLANCE_ITEMS: usize = 32;
 
 fn main() -> Result<()> {

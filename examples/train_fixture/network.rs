@@ -11,6 +11,7 @@ use candle_nn::ops::{rms_norm_slow, silu};
 use candle_nn::rotary_emb::rope_slow;
 
 use crate::rng::Rng;
+use crate::wiring;
 
 /// The shape of the network, in the names of its `config.json`.
 pub struct Config {
@@ -72,24 +73,31 @@ pub struct Network {
 
 impl Network {
     /// Norms at one; matrices normal, those that write to the residual stream scaled by depth
-    /// (Radford et al., 2019).
+    /// (Radford et al., 2019); some heads [wired](wiring).
     pub fn new(config: Config, rng: &mut Rng) -> Result<Self> {
-        let mut weights = BTreeMap::new();
         let residual_scale = 1.0 / (2.0 * config.num_hidden_layers as f64).sqrt();
+        let mut values = BTreeMap::new();
         for (name, shape) in config.tensors() {
             let writes_residual = name.contains("o_proj") || name.contains("down_proj");
             let scale =
                 config.initializer_range * if writes_residual { residual_scale } else { 1.0 };
-            let values: Vec<f32> = (0..shape.iter().product())
+            let is_norm = name.contains("norm");
+            let drawn: Vec<f32> = (0..shape.iter().product())
                 .map(|_| {
-                    if name.contains("norm") {
+                    if is_norm {
                         1.0
                     } else {
                         (scale * rng.normal()) as f32
                     }
                 })
                 .collect();
-            weights.insert(name, Var::from_vec(values, shape, &Device::Cpu)?);
+            values.insert(name, drawn);
+        }
+        wiring::wire(&config, &mut values, rng)?;
+        let mut weights = BTreeMap::new();
+        for (name, shape) in config.tensors() {
+            let drawn = values.remove(&name).unwrap_or_default();
+            weights.insert(name, Var::from_vec(drawn, shape, &Device::Cpu)?);
         }
         let half = config.head_dim() / 2;
         let positions = config.max_position_embeddings;

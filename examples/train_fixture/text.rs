@@ -233,7 +233,9 @@ impl Document {
 
     /// Names an option, so that only its letter is to be found: what letters need beside knowing.
     fn drill(&mut self, scene: &Scene, rng: &mut Rng) {
-        let Query { options, answer, .. } = &scene.queries[0];
+        let Query {
+            options, answer, ..
+        } = &scene.queries[0];
         self.say(&ask(&format!("Which is {}?", options[*answer]), options));
         self.answer(LETTERS[*answer]);
         for _ in 0..4 {

@@ -27,16 +27,16 @@ const OTHER_TOKEN_WEIGHT: f32 = 0.2;
 const OTHER_TOKEN_SHARE: f64 = 0.25;
 /// Letters are learned last, because the answer must be known first.
 const FIRST_FORMS: Forms = Forms {
-    stem: 0.35,
-    letter: 0.1,
+    stem: 0.45,
+    letter: 0.2,
     drill: 0.25,
-    copy: 0.3,
+    copy: 0.1,
 };
 const LAST_FORMS: Forms = Forms {
-    stem: 0.33,
+    stem: 0.35,
     letter: 0.55,
     drill: 0.07,
-    copy: 0.05,
+    copy: 0.03,
 };
 const REPORT_EVERY: usize = 50;
 

@@ -297,7 +297,11 @@ impl World {
         while next != steps {
             let which = rng.weighted(&[0, 1].map(|which| (steps[which] - next[which]) as f64));
             let giver = next[which];
-            told.push(format!("{} {}", chains[which][giver], chains[which][giver + 1]));
+            told.push(format!(
+                "{} {}",
+                chains[which][giver],
+                chains[which][giver + 1]
+            ));
             next[which] += 1;
         }
         let queries: Vec<Query> = (0..2)
