@@ -41,7 +41,7 @@ const TOKENIZER_FORMS: Forms = Forms {
     drill: 0.1,
     copy: 0.1,
 };
-const DEFAULT_STEPS: usize = 4000;
+const DEFAULT_STEPS: usize = 2500;
 /// A glance at progress costs seconds, so it is short and rare.
 const GLANCE_EVERY: usize = 300;
 const GLANCE_ITEMS: usize = 32;

@@ -231,19 +231,21 @@ impl Document {
         }
     }
 
-    /// Names an option, so that only its letter is to be found: what letters need beside knowing.
+    /// Names options, so that only their letters are to be found: what a choice needs beside
+    /// knowing the answer.
     fn drill(&mut self, scene: &Scene, rng: &mut Rng) {
         let Query {
             options, answer, ..
         } = &scene.queries[0];
-        self.say(&ask(&format!("Which is {}?", options[*answer]), options));
+        self.say(&ask(&format!("Say {} what?", options[*answer]), options));
         self.answer(LETTERS[*answer]);
-        for _ in 0..4 {
+        self.say("\nAlso:");
+        for _ in 0..5 {
             let other = rng.below(options.len());
-            self.say(&format!("\nWhich is {}?", options[other]));
+            self.say(&format!(" {}", options[other]));
             self.answer(LETTERS[other]);
         }
-        self.say("\n\n");
+        self.say(".\n");
     }
 
     /// Says the same words twice. Nothing teaches faster to look back for what came after a word,

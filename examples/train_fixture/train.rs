@@ -28,15 +28,15 @@ const OTHER_TOKEN_SHARE: f64 = 0.25;
 /// Letters are learned last, because the answer must be known first.
 const FIRST_FORMS: Forms = Forms {
     stem: 0.45,
-    letter: 0.2,
-    drill: 0.25,
-    copy: 0.1,
+    letter: 0.3,
+    drill: 0.22,
+    copy: 0.03,
 };
 const LAST_FORMS: Forms = Forms {
     stem: 0.35,
-    letter: 0.55,
-    drill: 0.07,
-    copy: 0.03,
+    letter: 0.6,
+    drill: 0.03,
+    copy: 0.02,
 };
 const REPORT_EVERY: usize = 50;
 

@@ -45,14 +45,12 @@ const NOUN_VERBS: [(&str, &str); 16] = [
 /// How one kind of fact is stated and asked; `{}` is the person.
 struct Relation {
     stem: &'static str,
-    question: &'static str,
     values: [&'static str; 12],
 }
 
 const RELATIONS: [Relation; 3] = [
     Relation {
         stem: "In the village {} keeps a",
-        question: "Which animal does {} keep?",
         values: [
             "goat", "cow", "pig", "cat", "hen", "sheep", "pony", "goose", "mule", "crow", "frog",
             "mouse",
@@ -60,7 +58,6 @@ const RELATIONS: [Relation; 3] = [
     },
     Relation {
         stem: "In the village {} works as a",
-        question: "What is the work of {}?",
         values: [
             "baker", "smith", "miller", "tailor", "farmer", "painter", "potter", "hunter", "nurse",
             "teacher", "judge", "guard",
@@ -68,7 +65,6 @@ const RELATIONS: [Relation; 3] = [
     },
     Relation {
         stem: "In the village {} lives by the",
-        question: "Where does {} live?",
         values: [
             "river", "mill", "church", "forest", "market", "bridge", "tower", "lake", "hill",
             "gate", "field", "well",
@@ -87,19 +83,13 @@ pub struct Query {
 }
 
 impl Query {
-    fn new(
-        slice: &'static str,
-        question: String,
-        stem: String,
-        answer: &str,
-        wrong: &[&str],
-        rng: &mut Rng,
-    ) -> Self {
+    fn new(slice: &'static str, stem: String, answer: &str, wrong: &[&str], rng: &mut Rng) -> Self {
         let mut options: Vec<&str> = wrong.to_vec();
         options.insert(rng.below(wrong.len() + 1), answer);
         Self {
             slice,
-            question,
+            // The stem again: what is known there is all that a letter needs.
+            question: format!("{stem} what?"),
             stem,
             answer: options
                 .iter()
@@ -140,7 +130,7 @@ pub const FAMILIES: [Family; 4] = [
         about: "who keeps, works and lives where; head facts are told four times as often as tail facts",
         slices: ["head", "tail"],
         held_out: false,
-        weight: 0.25,
+        weight: 0.3,
         scene: World::facts,
     },
     Family {
@@ -149,13 +139,13 @@ pub const FAMILIES: [Family; 4] = [
         about: "a value noted under a key; near: one of the last two notes, far: an earlier one",
         slices: ["near", "far"],
         held_out: true,
-        weight: 0.3,
+        weight: 0.2,
         scene: World::notes,
     },
     Family {
         name: "reasoning",
         task: "passing",
-        about: "pairs hand goods on, first a good to a person, then a person to the next; who has it in the end, after one step or many",
+        about: "pairs hand goods on, a good to a person, then a person to the next; who has it first (one step), who second (many steps)",
         slices: ["one step", "many steps"],
         held_out: true,
         weight: 0.3,
@@ -167,7 +157,7 @@ pub const FAMILIES: [Family; 4] = [
         about: "the verb that fits the head noun and its number, past one noun (shallow) or two (deep)",
         slices: ["shallow", "deep"],
         held_out: true,
-        weight: 0.15,
+        weight: 0.2,
         scene: World::agreement,
     },
 ];
@@ -195,24 +185,13 @@ impl World {
     /// Fact number `index` as a question: `index / 3` is the person, `index % 3` the relation.
     pub fn fact(&self, index: usize, rng: &mut Rng) -> Query {
         let (person, relation) = (index / RELATIONS.len(), index % RELATIONS.len());
-        let Relation {
-            stem,
-            question,
-            values,
-        } = &RELATIONS[relation];
+        let Relation { stem, values } = &RELATIONS[relation];
         let answer = self.facts[person][relation];
-        let others: Vec<&str> = values
-            .iter()
-            .copied()
-            .filter(|value| *value != answer)
-            .collect();
-        let wrong = rng.sample(&others, 3);
+        let wrong = rng.sample(&others(values, answer), 3);
         let slice = if person < WELL_KNOWN { "head" } else { "tail" };
-        let name = PEOPLE[person];
         Query::new(
             slice,
-            question.replace("{}", name),
-            stem.replace("{}", name),
+            stem.replace("{}", PEOPLE[person]),
             answer,
             &wrong,
             rng,
@@ -257,18 +236,11 @@ impl World {
             .collect();
         let queries: Vec<Query> = (0..n)
             .map(|asked| {
-                let key = keys[asked];
-                let others: Vec<&str> = goods
-                    .iter()
-                    .copied()
-                    .filter(|good| *good != goods[asked])
-                    .collect();
-                let wrong = distractors(&others, &GOODS, goods[asked], rng);
+                let wrong = distractors(&others(&goods, goods[asked]), &GOODS, goods[asked], rng);
                 let slice = if asked + 2 >= n { "near" } else { "far" };
                 Query::new(
                     slice,
-                    format!("What is {key}?"),
-                    format!("Note: {key}"),
+                    format!("Note: {}", keys[asked]),
                     goods[asked],
                     &wrong,
                     rng,
@@ -282,52 +254,36 @@ impl World {
     }
 
     fn passing(&self, rng: &mut Rng) -> Scene {
-        let steps = [rng.below(4), rng.below(3)];
         let goods = rng.sample(&GOODS, 2);
-        let people = rng.sample(&PEOPLE, 2 + steps[0] + steps[1]);
-        // Two chains of people, so that nobody ever has two goods. Each pair hands on what the
-        // first was handed: a good to a person, a person to the next.
-        let (first, second) = people.split_at(1 + steps[0]);
-        let chains = [first, second];
-        let mut told: Vec<String> = (0..2)
-            .map(|which| format!("{} {}", goods[which], chains[which][0]))
-            .collect();
-        rng.shuffle(&mut told);
+        let people = rng.sample(&PEOPLE, 4);
+        // A pair hands on what the first was handed: a good to a person, a person to the next.
+        let handed = [
+            [(goods[0], people[0]), (people[0], people[1])],
+            [(goods[1], people[2]), (people[2], people[3])],
+        ];
+        let mut order = [0, 0, 1, 1];
+        rng.shuffle(&mut order);
         let mut next = [0, 0];
-        while next != steps {
-            let which = rng.weighted(&[0, 1].map(|which| (steps[which] - next[which]) as f64));
-            let giver = next[which];
-            told.push(format!(
-                "{} {}",
-                chains[which][giver],
-                chains[which][giver + 1]
-            ));
+        let mut told = Vec::new();
+        for which in order {
+            let (from, to) = handed[which][next[which]];
+            told.push(format!("{from} {to}"));
             next[which] += 1;
         }
-        let queries: Vec<Query> = (0..2)
-            .map(|which| {
-                let (good, answer) = (goods[which], chains[which][steps[which]]);
-                let others: Vec<&str> = people
-                    .iter()
-                    .copied()
-                    .filter(|person| *person != answer)
-                    .collect();
-                let wrong = distractors(&others, &PEOPLE, answer, rng);
-                // Goods that nobody hands on are read about, but not examined.
-                let slice = ["no step", "one step", "many steps"][steps[which].min(2)];
-                Query::new(
-                    slice,
-                    format!("Who has {good}?"),
-                    format!("Last: {good}"),
-                    answer,
-                    &wrong,
-                    rng,
-                )
-            })
-            .collect();
+        let mut queries = Vec::new();
+        for which in 0..2 {
+            for (step, stem) in ["First", "Second"].into_iter().enumerate() {
+                let answer = handed[which][step].1;
+                let mut wrong = others(&people, answer);
+                rng.shuffle(&mut wrong);
+                let stem = format!("{stem}: {}", goods[which]);
+                let slice = ["one step", "many steps"][step];
+                queries.push(Query::new(slice, stem, answer, &wrong, rng));
+            }
+        }
         Scene {
             context: format!("Passed: {}.", told.join(", ")),
-            queries: draws(&queries, 3, rng),
+            queries: draws(&queries, 4, rng),
         }
     }
 
@@ -338,6 +294,14 @@ impl World {
             queries,
         }
     }
+}
+
+/// The pool without the answer.
+fn others(pool: &[&'static str], answer: &str) -> Vec<&'static str> {
+    pool.iter()
+        .copied()
+        .filter(|word| *word != answer)
+        .collect()
 }
 
 /// `n` queries with replacement: were each asked once, the last answers could be had by elimination
@@ -397,12 +361,5 @@ fn agreement_query(rng: &mut Rng) -> Query {
     let mut wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
     rng.shuffle(&mut wrong);
     let slice = if deep { "deep" } else { "shallow" };
-    Query::new(
-        slice,
-        format!("Which word follows {stem}?"),
-        stem,
-        &forms(verb, plural[0]),
-        &wrong,
-        rng,
-    )
+    Query::new(slice, stem, &forms(verb, plural[0]), &wrong, rng)
 }
