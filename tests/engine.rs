@@ -22,7 +22,7 @@ fn fixture() -> (Model, TextTokenizer) {
 }
 
 fn suite() -> Suite {
-    Suite::open(&village().join("suite")).unwrap()
+    Suite::open(village().join("suite")).unwrap()
 }
 
 /// ln softmax(logits)[token] of one row.
@@ -46,7 +46,7 @@ fn masks(n_layers: usize) -> Vec<KeepSet> {
 
 fn asked<'s>(suite: &'s Suite, tokenizer: &TextTokenizer) -> Vec<Question<'s>> {
     let items = suite.sample(Split::Calibrate, 3);
-    questions(&items, &Protocol::ALL, tokenizer, 512).unwrap()
+    questions(&items, Protocol::ALL, tokenizer, 512).unwrap()
 }
 
 #[test]
