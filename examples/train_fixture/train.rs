@@ -28,16 +28,19 @@ const OTHER_TOKEN_SHARE: f64 = 0.25;
 /// Letters are learned last, because the answer must be known first.
 const FIRST_FORMS: Forms = Forms {
     stem: 0.45,
-    letter: 0.3,
-    drill: 0.22,
-    copy: 0.03,
+    letter: 0.2,
+    drill: 0.3,
+    copy: 0.05,
 };
 const LAST_FORMS: Forms = Forms {
-    stem: 0.35,
-    letter: 0.6,
-    drill: 0.03,
-    copy: 0.02,
+    stem: 0.4,
+    letter: 0.5,
+    drill: 0.07,
+    copy: 0.03,
 };
+/// The learning rate and the forms follow a course of this many steps, of which a training may
+/// take the first part.
+const COURSE: usize = 2500;
 const REPORT_EVERY: usize = 50;
 
 pub struct Teacher<'a> {
@@ -110,13 +113,13 @@ impl Teacher<'_> {
         let start = Instant::now();
         let mut recent_loss = 0.0;
         for step in 1..=steps {
-            let forms = forms(step, steps);
+            let forms = forms(step);
             let batches = (0..WORKERS)
                 .map(|_| self.batch(&forms, rng))
                 .collect::<Result<Vec<_>>>()?;
             let (loss, mut gradients) = gradients(network, &batches)?;
             clip(network, &mut gradients)?;
-            optimizer.set_learning_rate(learning_rate(step, steps));
+            optimizer.set_learning_rate(learning_rate(step));
             optimizer.step(&gradients)?;
             recent_loss += loss / REPORT_EVERY as f32;
             if step % REPORT_EVERY == 0 || step == steps {
@@ -134,15 +137,15 @@ impl Teacher<'_> {
     }
 }
 
-fn learning_rate(step: usize, steps: usize) -> f64 {
+fn learning_rate(step: usize) -> f64 {
     let warm_up = (step as f64 / WARM_UP as f64).min(1.0);
-    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps as f64).cos());
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / COURSE as f64).cos());
     PEAK_LEARNING_RATE * warm_up * (0.02 + 0.98 * cosine)
 }
 
-/// From the first forms to the last, over the first half of the training.
-fn forms(step: usize, steps: usize) -> Forms {
-    let done = (2.0 * step as f64 / steps as f64).min(1.0);
+/// From the first forms to the last, over the first half of the course.
+fn forms(step: usize) -> Forms {
+    let done = (2.0 * step as f64 / COURSE as f64).min(1.0);
     let between = |first: f64, last: f64| first + (last - first) * done;
     Forms {
         stem: between(FIRST_FORMS.stem, LAST_FORMS.stem),

@@ -37,8 +37,8 @@ const TWO_BACK: Slot = Slot::Code(64);
 enum Look {
     /// So many tokens back.
     Back(usize),
-    /// Where the second slot holds the code that the first slot holds here.
-    Match(Slot, Slot),
+    /// Where this slot holds the code of the present word.
+    Match(Slot),
 }
 
 /// A head that begins with something to do: where it looks, what it reads there, where it writes.
@@ -58,36 +58,12 @@ const WIRED: [Wired; 7] = [
     wired(0, 0, Look::Back(1), Slot::Word, ONE_BACK),
     wired(0, 1, Look::Back(2), Slot::Word, TWO_BACK),
     // What came after this word before?
-    wired(
-        1,
-        0,
-        Look::Match(Slot::Word, ONE_BACK),
-        Slot::Word,
-        Slot::Word,
-    ),
-    wired(
-        3,
-        0,
-        Look::Match(Slot::Word, ONE_BACK),
-        Slot::Word,
-        Slot::Word,
-    ),
-    wired(4, 2, Look::Back(STEM_TO_ANSWER), Slot::Word, ONE_BACK),
-    // Which letter stands two tokens before that word, and before this one?
-    wired(
-        5,
-        2,
-        Look::Match(ONE_BACK, Slot::Word),
-        TWO_BACK,
-        Slot::Word,
-    ),
-    wired(
-        6,
-        2,
-        Look::Match(Slot::Word, Slot::Word),
-        TWO_BACK,
-        Slot::Word,
-    ),
+    wired(1, 0, Look::Match(ONE_BACK), Slot::Word, Slot::Word),
+    wired(3, 0, Look::Match(ONE_BACK), Slot::Word, Slot::Word),
+    wired(4, 2, Look::Back(STEM_TO_ANSWER), Slot::Word, Slot::Word),
+    // Which letter stands two tokens before this word?
+    wired(5, 2, Look::Match(Slot::Word), TWO_BACK, Slot::Word),
+    wired(6, 2, Look::Match(Slot::Word), TWO_BACK, Slot::Word),
 ];
 
 const fn wired(layer: usize, head: usize, look: Look, read: Slot, write: Slot) -> Wired {
@@ -100,13 +76,14 @@ const fn wired(layer: usize, head: usize, look: Look, read: Slot, write: Slot) -
     }
 }
 
-/// How sharply a head of the first layer and of a later one looks at a distance. The constant
-/// fades as the residual stream grows.
-const DISTANCE_GAIN: [f64; 2] = [1.6, 6.4];
+/// How sharply a head looks at a distance: the scale of its constant query and key.
+const DISTANCE_GAIN: f64 = 1.6;
 /// How sharply a head compares codes.
 const MATCH_GAIN: f64 = 1.7;
-/// How loudly a head of the first layer and of a later one writes.
-const WRITE_GAIN: [f64; 2] = [0.1, 1.0];
+/// How loudly a copied word stands beside the word itself.
+const WORD_GAIN: f64 = 1.0;
+/// How loudly a code stands beside the word.
+const CODE_GAIN: f64 = 0.1;
 
 /// Divides the freshly drawn embedding and wires the heads of the table.
 pub fn wire(config: &Config, values: &mut BTreeMap<String, Vec<f32>>, rng: &mut Rng) -> Result<()> {
@@ -156,12 +133,11 @@ impl Wiring<'_> {
             read,
             write,
         } = wired;
-        let later = usize::from(layer > 0);
         let head_dim = self.config.head_dim();
         let kv_head = head * self.config.num_key_value_heads / self.config.num_attention_heads;
         let (query, key) = match look {
-            Look::Back(distance) => self.at_distance(distance, DISTANCE_GAIN[later]),
-            Look::Match(here, there) => (self.compares(here), self.compares(there)),
+            Look::Back(distance) => self.at_distance(distance),
+            Look::Match(slot) => (self.compares(Slot::Word), self.compares(slot)),
         };
         self.project(layer, "q_proj", head, &query)?;
         self.project(layer, "k_proj", kv_head, &key)?;
@@ -169,8 +145,12 @@ impl Wiring<'_> {
             .map(|row| self.reads(read, row, 1.0))
             .collect();
         self.project(layer, "v_proj", kv_head, &value)?;
+        let gain = match write {
+            Slot::Word => WORD_GAIN,
+            Slot::Code(_) => CODE_GAIN,
+        };
         for column in 0..head_dim {
-            let written = self.reads(write, column, WRITE_GAIN[later]);
+            let written = self.reads(write, column, gain);
             for dim in 0..self.config.hidden_size {
                 let value = written
                     .iter()
@@ -194,7 +174,7 @@ impl Wiring<'_> {
 
     /// Rows of a constant query and key. Rotary embedding makes of them a score that is a sum of
     /// cos((distance − wanted) θ), highest at the distance that is wanted.
-    fn at_distance(&self, wanted: usize, gain: f64) -> (Rows, Rows) {
+    fn at_distance(&self, wanted: usize) -> (Rows, Rows) {
         let head_dim = self.config.head_dim();
         let half = head_dim / 2;
         let (mut query, mut key) = (vec![vec![]; head_dim], vec![vec![]; head_dim]);
@@ -202,9 +182,9 @@ impl Wiring<'_> {
         for pair in 0..half / 2 - 2 {
             let theta = self.config.rope_theta.powf(-(pair as f64) / half as f64);
             let (sin, cos) = (-(wanted as f64) * theta).sin_cos();
-            key[pair] = vec![(CONSTANT, gain)];
-            query[pair] = vec![(CONSTANT, gain * cos)];
-            query[half + pair] = vec![(CONSTANT, gain * sin)];
+            key[pair] = vec![(CONSTANT, DISTANCE_GAIN)];
+            query[pair] = vec![(CONSTANT, DISTANCE_GAIN * cos)];
+            query[half + pair] = vec![(CONSTANT, DISTANCE_GAIN * sin)];
         }
         (query, key)
     }
