@@ -21,6 +21,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let checkpoint = Checkpoint::open(&args.model)?;
     let arch = Arch::of(&checkpoint)?;
+    arch.check_complete(&checkpoint)?;
     let n_layers = arch.n_layers(&checkpoint)?;
     let mut types: BTreeMap<String, u64> = BTreeMap::new();
     let mut parameters = 0u64;
