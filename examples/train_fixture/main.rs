@@ -1,7 +1,7 @@
 //! Trains the fixture model: a small Llama that knows a village and can read, pass on and agree.
 //!
 //! ```text
-//! RAYON_NUM_THREADS=1 cargo run --release --example train_fixture -- fixtures/village [STEPS]
+//! RAYON_NUM_THREADS=1 cargo run --example train_fixture -- fixtures/village [STEPS]
 //! ```
 //!
 //! Text is drawn from a closed world (`world`), a tokenizer is trained on it (`tokenizer`), a
