@@ -112,7 +112,10 @@ impl Depth {
                 .with_context(|| format!("--drop {drop}: the model has only {n_layers} layers"))?,
             (None, None) => anyhow::bail!("say how many layers stay: --keep N or --drop N"),
         };
-        ensure!(keep > 0, "at least one layer must stay");
+        ensure!(
+            keep > 0,
+            "at least one layer must stay: --keep takes 1 to {n_layers} for this model"
+        );
         ensure!(
             keep <= n_layers,
             "--keep {keep}: the model has only {n_layers} layers"

@@ -43,7 +43,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         let finish = |entries: &mut [(String, Value<'_>)]| {
             let digest = match digest.join() {
                 Ok(digest) => digest?,
-                Err(_) => unreachable!("hashing does not panic"),
+                Err(_) => return Err("the source could not be hashed".into()),
             };
             if let Some((_, value)) = entries.iter_mut().find(|(key, _)| key == SHA256) {
                 *value = Value::str(&digest);
