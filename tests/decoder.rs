@@ -10,7 +10,21 @@ use std::path::Path;
 use support::golden;
 
 /// Models of the llama description with golden files.
-const GOLDEN: &[&str] = &["llama", "mistral", "stories260k"];
+const GOLDEN: &[&str] = &[
+    "llama",
+    "mistral",
+    "stories260k",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "olmo2",
+    "granite",
+    "smollm3",
+];
 
 fn load(path: &Path) -> Model {
     let checkpoint = Checkpoint::open(path).unwrap();
@@ -64,13 +78,9 @@ fn logits_are_those_of_transformers_from_either_format() {
     for name in GOLDEN {
         let Some(folder) = golden(name) else { continue };
         let expected = Golden::read(&folder);
-        let mut sources = vec![folder.clone(), folder.join("converted.f32.gguf")];
-        sources.extend(
-            ["converted.bf16.gguf"]
-                .map(|file| folder.join(file))
-                .into_iter()
-                .filter(|path| path.exists()),
-        );
+        let mut sources = vec![folder.clone()];
+        let converted = ["converted.f32.gguf", "converted.bf16.gguf"];
+        sources.extend(converted.map(|file| folder.join(file)).into_iter().filter(|p| p.exists()));
         for path in sources {
             let model = load(&path);
             let logits = model
@@ -93,7 +103,7 @@ fn hidden_states_and_block_influence_of_every_layer_are_those_of_transformers() 
         let model = load(&folder);
         let tokens = &expected.input_ids;
         let positions: Vec<usize> = (0..tokens.len()).collect();
-        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).collect()).collect();
+        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
         let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
         let mut hidden = model.embed(tokens).unwrap();
         for layer in 0..model.n_layers() {
@@ -124,7 +134,7 @@ fn greedy_text_with_a_cache_is_that_of_transformers() {
         let mut fed = 0;
         while tokens.len() < expected.len() {
             let positions: Vec<usize> = (fed..tokens.len()).collect();
-            let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).collect()).collect();
+            let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
             let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
             let mut hidden = model.embed(&tokens[fed..]).unwrap();
             for (layer, cache) in caches.iter_mut().enumerate() {

@@ -64,15 +64,10 @@ impl KeepSet {
         self.0.binary_search(&layer).ok()
     }
 
-    /// The same set with one more layer gone.
-    pub fn drop_layer(&self, layer: usize) -> Self {
-        Self(
-            self.0
-                .iter()
-                .copied()
-                .filter(|&kept| kept != layer)
-                .collect(),
-        )
+    /// The same set without some layers.
+    pub fn drop_layers(&self, gone: &[usize]) -> Self {
+        let kept = self.0.iter().copied();
+        Self(kept.filter(|layer| !gone.contains(layer)).collect())
     }
 
     /// The layers of `n_layers` that go.

@@ -1,4 +1,4 @@
-//! Hyper-parameters: one table a architecture, read from and written to both formats.
+//! Hyper-parameters: one table an architecture, read from and written to both formats.
 
 use super::Arch;
 use crate::checkpoint::gguf;
@@ -16,12 +16,17 @@ pub struct Param {
     /// The type that GGUF stores.
     #[serde(rename = "type")]
     pub ty: ParamType,
-    /// The field of config.json.
-    pub hf: String,
+    /// The field of config.json; absent where the value follows from others.
+    #[serde(default)]
+    pub hf: Option<String>,
+    /// Where newer config.json files keep it, as a path with dots.
+    #[serde(default)]
+    pub also: Option<String>,
     /// The value of the model class where config.json has none.
     #[serde(default)]
     pub default: Option<f64>,
-    /// The parameter whose value is the default, or `head_dim`: hidden size over heads.
+    /// The parameter whose value is the default, or `head_dim`: hidden size over heads, or
+    /// `rotary_dim`: the part of it that rotates.
     #[serde(default)]
     pub default_from: Option<String>,
     /// Whether it may be absent.
@@ -49,7 +54,7 @@ pub struct Params(BTreeMap<String, f64>);
 impl Params {
     pub(super) fn from_gguf(arch: &Arch, metadata: &gguf::Metadata) -> Result<Self> {
         Self::read(arch, |param| {
-            let key = format!("{}.{}", arch.name, param.key);
+            let key = arch.key(&param.key);
             let Some(value) = metadata.get(&key) else {
                 return Ok(None);
             };
@@ -61,27 +66,40 @@ impl Params {
     }
 
     pub(super) fn from_hf(arch: &Arch, config: &Map<String, Value>) -> Result<Self> {
-        Self::read(arch, |param| {
-            let Some(value) = hf_field(config, &param.hf) else {
+        let rotating = hf_field(config, "partial_rotary_factor").and_then(Value::as_f64);
+        Self::read_with(arch, rotating.unwrap_or(1.0), |param| {
+            let Some(value) = param.in_config(config) else {
                 return Ok(None);
             };
-            let number = value
-                .as_f64()
-                .with_context(|| format!("config.json: {} is {value}, not a number", param.hf));
+            let number = value.as_f64().with_context(|| {
+                format!("config.json: {} is {value}, not a number", param.name())
+            });
             number.map(Some)
         })
     }
 
     fn read(arch: &Arch, find: impl Fn(&Param) -> Result<Option<f64>>) -> Result<Self> {
+        Self::read_with(arch, 1.0, find)
+    }
+
+    fn read_with(
+        arch: &Arch,
+        rotating: f64,
+        find: impl Fn(&Param) -> Result<Option<f64>>,
+    ) -> Result<Self> {
         let mut params = Self(BTreeMap::new());
         for param in &arch.params {
             let inherited = || match param.default_from.as_deref()? {
                 "head_dim" => params.head_dim().ok().map(|dim| dim as f64),
+                "rotary_dim" => {
+                    let dim = params.head_dim().ok()?;
+                    Some((dim as f64 * rotating).floor())
+                }
                 other => params.get(other),
             };
             let Some(value) = find(param)?.or(param.default).or_else(inherited) else {
                 let known = param.optional || param.key == "vocab_size";
-                ensure!(known, "{} ({}) is missing", param.key, param.hf);
+                ensure!(known, "{} ({}) is missing", param.key, param.name());
                 continue;
             };
             param.check(value)?;
@@ -135,8 +153,29 @@ impl Param {
             ParamType::U32 => value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0,
             ParamType::F32 => value.is_finite(),
         };
-        ensure!(valid, "{} ({}) cannot be {value}", self.key, self.hf);
+        ensure!(
+            valid,
+            "{} ({}) cannot be {value}",
+            self.key,
+            self.name()
+        );
         Ok(())
+    }
+
+    /// What a reader of config.json calls it.
+    pub(super) fn name(&self) -> &str {
+        self.hf.as_deref().unwrap_or(&self.key)
+    }
+
+    fn in_config<'a>(&self, config: &'a Map<String, Value>) -> Option<&'a Value> {
+        let plain = hf_field(config, self.hf.as_ref()?);
+        let newer = || {
+            let mut steps = self.also.as_ref()?.split('.');
+            let first = hf_field(config, steps.next()?)?;
+            let found = steps.try_fold(first, |value, step| value.get(step))?;
+            (!found.is_null()).then_some(found)
+        };
+        plain.or_else(newer)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Rotary position scaling, as config.json and GGUF say it.
 
 use super::params::hf_field;
-use crate::checkpoint::gguf;
+use super::Arch;
+use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -26,13 +27,37 @@ pub enum RopeScaling {
         /// The context length before scaling.
         original_context: f64,
     },
+    /// LongRoPE (Phi-3): each frequency divided by a factor of its own.
+    LongRope {
+        /// The divisors for texts up to `original_context`.
+        short: Vec<f32>,
+        /// The divisors for longer texts.
+        long: Vec<f32>,
+        /// The context length before scaling.
+        original_context: f64,
+        /// What cos and sin are multiplied with.
+        attention_factor: f64,
+    },
 }
 
 /// The published parameters of Llama 3.1 to 3.3: GGUF stores only the resulting factors.
 const LLAMA3: (f64, f64, f64) = (1.0, 4.0, 8192.0);
 
 impl RopeScaling {
-    /// Reads `rope_scaling` (transformers 4) or `rope_parameters` (5).
+    /// The scaling of a checkpoint. A GGUF file's `rope_freqs.weight` is not read here: its
+    /// factors need no name to be computed with.
+    ///
+    /// # Errors
+    /// A type that the decoder does not know.
+    pub fn of(arch: &Arch, checkpoint: &Checkpoint) -> Result<Self> {
+        match checkpoint.hf() {
+            Some(files) => Self::from_hf(&files.config),
+            None => Self::from_gguf(arch, checkpoint),
+        }
+    }
+
+    /// Reads `rope_scaling` (transformers 4) or `rope_parameters` (5), there the one of layers
+    /// that attend to the whole text.
     ///
     /// # Errors
     /// A type that the decoder does not know.
@@ -41,13 +66,19 @@ impl RopeScaling {
         let Some(scaling) = object("rope_scaling").or_else(|| object("rope_parameters")) else {
             return Ok(Self::None);
         };
-        let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
+        let of_kind = |name: &str| scaling.get(name).and_then(Value::as_object);
+        if let Some(local) = of_kind("sliding_attention") {
+            let scaled = rope_type(local) != "default";
+            ensure!(!scaled, "config.json: rope scaling of sliding_attention layers is not known");
+        }
+        let scaling = of_kind("full_attention").unwrap_or(scaling);
         let number = |name: &str| {
-            let value = hf_field(scaling, name).and_then(Value::as_f64);
+            let value = hf_field(scaling, name).or_else(|| hf_field(config, name));
+            let value = value.and_then(Value::as_f64);
             let value = value.filter(|v| v.is_finite() && *v > 0.0);
             value.with_context(|| format!("config.json: rope scaling has no usable {name}"))
         };
-        match kind.and_then(Value::as_str).unwrap_or("default") {
+        match rope_type(scaling) {
             "default" => Ok(Self::None),
             "linear" => Ok(Self::Linear {
                 factor: number("factor")?,
@@ -58,31 +89,54 @@ impl RopeScaling {
                 high_freq_factor: number("high_freq_factor")?,
                 original_context: number("original_max_position_embeddings")?,
             }),
+            "longrope" | "su" => {
+                let original_context = number("original_max_position_embeddings")?;
+                let stretch = number("max_position_embeddings")? / original_context;
+                let stated = hf_field(scaling, "attention_factor").and_then(Value::as_f64);
+                Ok(Self::LongRope {
+                    short: factors(scaling, "short_factor")?,
+                    long: factors(scaling, "long_factor")?,
+                    original_context,
+                    attention_factor: stated
+                        .unwrap_or_else(|| longrope_attention(stretch, original_context)),
+                })
+            }
             other => bail!(
-                "config.json: rope scaling '{other}' is not known (slim knows default, linear, llama3)"
+                "config.json: rope scaling '{other}' is not known (slim knows default, linear, llama3, longrope)"
             ),
         }
     }
 
-    /// Reads `{arch}.rope.scaling.*`; `factors` is the content of `rope_freqs.weight`.
-    ///
-    /// # Errors
-    /// A type that the decoder does not know.
-    pub fn from_gguf(arch: &str, metadata: &gguf::Metadata) -> Result<Self> {
-        let Some(kind) = metadata.get(&format!("{arch}.rope.scaling.type")) else {
+    /// Reads `{arch}.rope.scaling.*` and `rope_factors_*.weight`.
+    fn from_gguf(arch: &Arch, checkpoint: &Checkpoint) -> Result<Self> {
+        let metadata = checkpoint.gguf().context("not a GGUF checkpoint")?;
+        let number = |suffix: &str| metadata.get(&arch.key(suffix)).and_then(|v| v.as_f64());
+        let stored = |name: &str| checkpoint.tensor(name).map(|t| f32s(checkpoint.bytes(t)));
+        if let (Some(short), Some(long)) = (
+            stored("rope_factors_short.weight"),
+            stored("rope_factors_long.weight"),
+        ) {
+            let original = number("rope.scaling.original_context_length");
+            return Ok(Self::LongRope {
+                short,
+                long,
+                original_context: original.context("no rope.scaling.original_context_length")?,
+                attention_factor: number("rope.scaling.attn_factor").unwrap_or(1.0),
+            });
+        }
+        let Some(kind) = metadata.get(&arch.key("rope.scaling.type")) else {
             return Ok(Self::None);
         };
-        let key = format!("{arch}.rope.scaling.factor");
         match kind.as_str().unwrap_or_default() {
             "none" => Ok(Self::None),
             "linear" => {
-                let factor = metadata.get(&key).and_then(|value| value.as_f64());
+                let factor = number("rope.scaling.factor");
                 let factor = factor.filter(|f| f.is_finite() && *f > 0.0);
-                let factor = factor.with_context(|| format!("no usable {key}"))?;
+                let factor = factor.context("no usable rope.scaling.factor")?;
                 Ok(Self::Linear { factor })
             }
             other => bail!(
-                "{arch}.rope.scaling.type '{other}' is not known (slim knows none, linear and rope_freqs.weight)"
+                "rope.scaling.type '{other}' is not known (slim knows none, linear, rope_freqs.weight and rope_factors_*.weight)"
             ),
         }
     }
@@ -142,7 +196,7 @@ impl RopeScaling {
 
     /// The `rope_scaling` object of config.json, `None` where there is no scaling.
     pub fn to_hf(&self) -> Option<Value> {
-        match *self {
+        match self {
             Self::None => None,
             Self::Linear { factor } => {
                 Some(serde_json::json!({"rope_type": "linear", "factor": factor}))
@@ -156,11 +210,56 @@ impl RopeScaling {
                 "factor": factor,
                 "low_freq_factor": low_freq_factor,
                 "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_context as u64,
+                "original_max_position_embeddings": *original_context as u64,
                 "rope_type": "llama3"
+            })),
+            Self::LongRope {
+                short,
+                long,
+                attention_factor,
+                ..
+            } => Some(serde_json::json!({
+                "attention_factor": shortest(*attention_factor as f32),
+                "long_factor": long.iter().copied().map(shortest).collect::<Vec<_>>(),
+                "short_factor": short.iter().copied().map(shortest).collect::<Vec<_>>(),
+                "rope_type": "longrope",
+                "type": "longrope"
             })),
         }
     }
+}
+
+fn rope_type(scaling: &Map<String, Value>) -> &str {
+    let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
+    kind.and_then(Value::as_str).unwrap_or("default")
+}
+
+/// √(1 + ln stretch / ln original context): LongRoPE, arXiv 2402.13753, as Phi-3 uses it.
+fn longrope_attention(stretch: f64, original_context: f64) -> f64 {
+    match stretch > 1.0 {
+        true => (1.0 + stretch.ln() / original_context.ln()).sqrt(),
+        false => 1.0,
+    }
+}
+
+fn factors(scaling: &Map<String, Value>, name: &str) -> Result<Vec<f32>> {
+    let list = hf_field(scaling, name).and_then(Value::as_array);
+    let list = list.with_context(|| format!("config.json: rope scaling has no {name}"))?;
+    let number = |value: &Value| value.as_f64().filter(|v| v.is_finite() && *v > 0.0);
+    let all: Option<Vec<f32>> = list.iter().map(|v| number(v).map(|v| v as f32)).collect();
+    all.with_context(|| format!("config.json: {name} is no list of positive numbers"))
+}
+
+fn f32s(bytes: &[u8]) -> Vec<f32> {
+    let chunks = bytes.chunks_exact(4);
+    chunks
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect()
+}
+
+/// The shortest decimal that reads back as the same f32, so that 1e-5 stays 1e-5.
+pub(crate) fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Tensor names in both formats, and the row orders between them.
 
 use super::Arch;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// One tensor of a description.
 #[derive(Debug, Deserialize)]
@@ -13,6 +13,7 @@ pub struct TensorRule {
     /// The GGUF name, without `blk.N.` for layer tensors.
     pub gguf: String,
     /// The Hugging Face name, without the layer prefix; absent where the tensor is derived.
+    /// `{expert}` stands for the number of an expert: GGUF stacks these tensors into one.
     #[serde(default)]
     pub hf: Option<String>,
     /// How GGUF orders the rows.
@@ -21,6 +22,32 @@ pub struct TensorRule {
     /// Whether a checkpoint may lack it.
     #[serde(default)]
     pub optional: bool,
+    /// Whether Hugging Face's model adds 1 to the weights, which GGUF stores added.
+    #[serde(default)]
+    pub plus_one: bool,
+}
+
+/// What stands before the layer number in GGUF names.
+const GGUF_LAYER: &str = "blk.";
+
+/// Where the number of an expert stands in a Hugging Face name.
+const EXPERT: &str = "{expert}";
+
+impl TensorRule {
+    /// Whether every expert has such a tensor.
+    pub fn is_stacked(&self) -> bool {
+        self.hf.as_ref().is_some_and(|name| name.contains(EXPERT))
+    }
+
+    /// Matches a Hugging Face name (without layer prefix): the expert, where the rule has experts.
+    fn matches(&self, name: &str) -> Option<Option<usize>> {
+        let rule = self.hf.as_deref()?;
+        let Some((before, after)) = rule.split_once(EXPERT) else {
+            return (rule == name).then_some(None);
+        };
+        let number = name.strip_prefix(before)?.strip_suffix(after)?;
+        plain_number(number).map(Some)
+    }
 }
 
 /// How the rows of a GGUF tensor stand to those of the Hugging Face tensor.
@@ -68,13 +95,15 @@ pub struct Slot<'a> {
     pub rule: &'a TensorRule,
     /// Its layer, `None` outside the layers.
     pub layer: Option<usize>,
+    /// The expert that it is of, where the format has a tensor an expert.
+    pub expert: Option<usize>,
 }
 
 impl Slot<'_> {
     /// The GGUF name.
     pub fn gguf_name(&self) -> String {
         match self.layer {
-            Some(layer) => format!("blk.{layer}.{}", self.rule.gguf),
+            Some(layer) => format!("{GGUF_LAYER}{layer}.{}", self.rule.gguf),
             None => self.rule.gguf.clone(),
         }
     }
@@ -82,6 +111,10 @@ impl Slot<'_> {
     /// The Hugging Face name; `None` for a derived tensor.
     pub fn hf_name(&self, arch: &Arch) -> Option<String> {
         let name = self.rule.hf.as_ref()?;
+        let name = match self.expert {
+            Some(expert) => &name.replace(EXPERT, &expert.to_string()),
+            None => name,
+        };
         Some(match self.layer {
             Some(layer) => format!("{}{layer}.{name}", arch.hf_layer_prefix),
             None => name.clone(),
@@ -92,31 +125,46 @@ impl Slot<'_> {
 impl Arch {
     /// Finds the place of a tensor by its name in either format.
     pub fn slot(&self, name: &str) -> Option<Slot<'_>> {
-        if let Some((layer, rest)) = split_layer(name, "blk.") {
-            return self.layer_slot(layer, |rule| rule.gguf == rest);
+        if let Some((layer, rest)) = split_layer(name, GGUF_LAYER) {
+            let rule = self.layer_tensors.iter().find(|rule| rule.gguf == rest)?;
+            let (layer, expert) = (Some(layer), None);
+            return Some(Slot { rule, layer, expert });
         }
-        if let Some((layer, rest)) = split_layer(name, &self.hf_layer_prefix) {
-            return self.layer_slot(layer, |rule| rule.hf.as_deref() == Some(rest));
-        }
-        let rule = self
-            .tensors
-            .iter()
-            .find(|rule| rule.gguf == name || rule.hf.as_deref() == Some(name))?;
-        Some(Slot { rule, layer: None })
+        let (layer, rules, rest) = match split_layer(name, &self.hf_layer_prefix) {
+            Some((layer, rest)) => (Some(layer), &self.layer_tensors, rest),
+            None => (None, &self.tensors, name),
+        };
+        rules.iter().find_map(|rule| {
+            let same = (layer.is_none() && rule.gguf == rest).then_some(None);
+            let expert = same.or_else(|| rule.matches(rest))?;
+            Some(Slot { rule, layer, expert })
+        })
     }
 
-    fn layer_slot(&self, layer: usize, matches: impl Fn(&TensorRule) -> bool) -> Option<Slot<'_>> {
-        let rule = self.layer_tensors.iter().find(|rule| matches(rule))?;
-        Some(Slot {
-            rule,
-            layer: Some(layer),
+    /// The place of a checkpoint's tensor.
+    ///
+    /// # Errors
+    /// A tensor that the description does not know.
+    pub fn known_slot(&self, checkpoint: &Checkpoint, info: &TensorInfo) -> Result<Slot<'_>> {
+        self.slot(&info.name).with_context(|| {
+            format!(
+                "{}: tensor '{}' is not part of the {} architecture as slim knows it",
+                checkpoint.path().display(),
+                info.name,
+                self.name
+            )
         })
+    }
+
+    /// Whether layers of this architecture have a tensor of this GGUF name (without layer).
+    pub fn names_layer_tensor(&self, name: &str) -> bool {
+        self.layer_tensors.iter().any(|rule| rule.gguf == name)
     }
 
     /// Whether a Hugging Face tensor carries nothing and may be left out.
     pub fn ignores(&self, name: &str) -> bool {
-        split_layer(name, &self.hf_layer_prefix)
-            .is_some_and(|(_, rest)| self.ignored.iter().any(|ignored| ignored == rest))
+        let rest = split_layer(name, &self.hf_layer_prefix).map_or(name, |(_, rest)| rest);
+        self.ignored.iter().any(|ignored| ignored == rest)
     }
 
     /// Checks that a checkpoint has all that its layer count promises and nothing beyond: every
@@ -127,50 +175,97 @@ impl Arch {
     pub fn check_complete(&self, checkpoint: &Checkpoint) -> Result<()> {
         let path = checkpoint.path().display();
         let n_layers = self.n_layers(checkpoint)?;
-        let mut found = HashSet::new();
+        // How many tensors fill each place: one, or one an expert.
+        let mut found: HashMap<String, u64> = HashMap::new();
         for tensor in checkpoint.tensors() {
             if self.ignores(&tensor.name) {
                 continue;
             }
-            let slot = self.slot(&tensor.name).with_context(|| {
-                format!(
-                    "{path}: tensor '{}' is not part of the {} architecture as slim knows it",
-                    tensor.name, self.name
-                )
-            })?;
-            if let Some(layer) = slot.layer.filter(|&layer| layer >= n_layers) {
+            let (place, layer) = self.place(checkpoint, tensor)?;
+            if let Some(layer) = layer.filter(|&layer| layer >= n_layers) {
                 bail!(
                     "{path}: tensor {} is of layer {layer}, but the metadata say {n_layers} layers",
                     tensor.name
                 );
             }
-            found.insert(slot.gguf_name());
+            *found.entry(place).or_default() += 1;
         }
-        let gguf = checkpoint.gguf().is_some();
-        let promised = self.slots(n_layers).into_iter();
-        for slot in promised.filter(|slot| !slot.rule.optional) {
-            let name = slot.gguf_name();
+        if !self.is_described() {
+            let empty = (0..n_layers).find(|layer| !found.contains_key(&format!("blk.{layer}")));
+            return match empty {
+                None => Ok(()),
+                Some(layer) => bail!(
+                    "{path}: layer {layer} has no tensors, and the metadata say {n_layers} layers"
+                ),
+            };
+        }
+        let experts = self.params(checkpoint)?.get("expert_count");
+        for slot in self.slots(n_layers) {
+            let wanted = match checkpoint.gguf() {
+                None if slot.rule.is_stacked() => experts.unwrap_or(1.0) as u64,
+                _ => 1,
+            };
+            let there = found.get(&slot.gguf_name()).copied().unwrap_or_default();
+            let absent = there == 0 && slot.rule.optional;
+            let name = match checkpoint.gguf() {
+                Some(_) => slot.gguf_name(),
+                None => slot.hf_name(self).unwrap_or_else(|| slot.gguf_name()),
+            };
             ensure!(
-                found.contains(&name),
-                "{path}: tensor {} is missing, and the metadata say {n_layers} layers",
-                if gguf {
-                    name
-                } else {
-                    slot.hf_name(self).unwrap_or(name)
-                }
+                there > 0 || absent,
+                "{path}: tensor {name} is missing, and the metadata say {n_layers} layers"
+            );
+            ensure!(
+                there == wanted || absent,
+                "{path}: there are {there} tensors {name}, but the metadata say {wanted} experts"
             );
         }
         Ok(())
     }
 
+    /// What a tensor fills and its layer: of architectures without a description, only the layer
+    /// is known.
+    fn place(&self, checkpoint: &Checkpoint, info: &TensorInfo) -> Result<(String, Option<usize>)> {
+        if self.is_described() {
+            let slot = self.known_slot(checkpoint, info)?;
+            return Ok((slot.gguf_name(), slot.layer));
+        }
+        let name = &info.name;
+        match split_layer(name, GGUF_LAYER) {
+            Some((layer, _)) => Ok((format!("{GGUF_LAYER}{layer}"), Some(layer))),
+            None if name.contains(GGUF_LAYER) => bail!(
+                "{}: tensor '{name}' belongs to layers of another kind than blk.N, which slim does not know",
+                checkpoint.path().display()
+            ),
+            None => Ok((name.clone(), None)),
+        }
+    }
+
+    /// The layer of a tensor in either format, and its name in another layer's place.
+    pub fn renumbered(
+        &self,
+        name: &str,
+        new_index: impl Fn(usize) -> Option<usize>,
+    ) -> Option<String> {
+        for prefix in [GGUF_LAYER, &self.hf_layer_prefix] {
+            if let Some((layer, rest)) = split_layer(name, prefix).filter(|_| !prefix.is_empty()) {
+                return new_index(layer).map(|new| format!("{prefix}{new}.{rest}"));
+            }
+        }
+        Some(name.to_owned())
+    }
+
     /// Every place that a model of `n_layers` may fill, globals first.
     pub fn slots(&self, n_layers: usize) -> Vec<Slot<'_>> {
-        let globals = self.tensors.iter().map(|rule| Slot { rule, layer: None });
-        let layers = (0..n_layers).flat_map(|layer| {
-            self.layer_tensors.iter().map(move |rule| Slot {
-                rule,
-                layer: Some(layer),
-            })
+        let slot = |rule, layer| Slot {
+            rule,
+            layer,
+            expert: None,
+        };
+        let globals = self.tensors.iter().map(move |rule| slot(rule, None));
+        let layers = (0..n_layers).flat_map(move |layer| {
+            let rules = self.layer_tensors.iter();
+            rules.map(move |rule| slot(rule, Some(layer)))
         });
         globals.chain(layers).collect()
     }
@@ -179,8 +274,13 @@ impl Arch {
 /// `prefix` + number + `.` + rest. Numbers with leading zeros are no layer names.
 fn split_layer<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
     let (number, rest) = name.strip_prefix(prefix)?.split_once('.')?;
-    let layer: usize = number.parse().ok()?;
-    (layer.to_string() == number).then_some((layer, rest))
+    Some((plain_number(number)?, rest))
+}
+
+/// A number without leading zeros or signs.
+fn plain_number(text: &str) -> Option<usize> {
+    let number: usize = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
 }
 
 #[cfg(test)]

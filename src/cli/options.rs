@@ -1,8 +1,9 @@
 //! Options that several subcommands share.
 
-use crate::checkpoint::check_target;
+use crate::arch::{Arch, Layers};
+use crate::checkpoint::{Checkpoint, check_target};
 use crate::eval::{Question, questions};
-use crate::plan::Preserve;
+use crate::plan::{Budget, Preserve};
 use crate::suite::{Protocol, Split, Suite};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -67,15 +68,36 @@ pub(super) struct ChoiceOptions {
     /// Items of each family that choose the layers
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(super) select_items: usize,
-    /// Layers tried at each step
+    /// Layers, or groups of layers that go together, tried at each step
     #[arg(long, value_name = "N", default_value_t = 6)]
     pub(super) candidates: usize,
     /// Let the first and the last layer go too
     #[arg(long)]
     pub(super) free_ends: bool,
+    /// Allow sets that break an architecture's pattern, for runtimes that read one flag a layer
+    /// (llama.cpp since 2026-09-17, transformers)
+    #[arg(long)]
+    pub(super) needs_layer_arrays: bool,
 }
 
 impl ChoiceOptions {
+    /// What may be searched of a model whose depth is decided. Checked before any work.
+    pub(super) fn budget(&self, layers: &Layers, keep: usize) -> Result<Budget> {
+        let budget = Budget {
+            keep,
+            candidates: self.candidates,
+            free_ends: self.free_ends,
+        };
+        budget.check(layers)?;
+        Ok(budget)
+    }
+
+    /// The pattern of a model's layers, as far as it binds the choice.
+    pub(super) fn layers(&self, checkpoint: &Checkpoint) -> Result<Layers<'static>> {
+        let layers = Arch::of(checkpoint)?.layers(checkpoint)?;
+        Ok(layers.by_arrays(self.needs_layer_arrays))
+    }
+
     /// Checks that the suite can measure what is to be preserved.
     pub(super) fn check(&self, suite: &Suite) -> Result<()> {
         for wish in &self.preserve {

@@ -7,7 +7,7 @@ use super::subject::Subject;
 use super::{show, show_json};
 use crate::eval::Progress;
 use crate::importance::Profile;
-use crate::plan::{Budget, Objective, Plan, measurable, search};
+use crate::plan::{Objective, Plan, measurable, search};
 use crate::report::terminal;
 use crate::suite::{Split, Suite};
 use anyhow::{Context, Result, ensure};
@@ -88,19 +88,17 @@ pub(super) fn choose(
     progress: &dyn Progress,
 ) -> Result<Plan> {
     let model = &subject.model;
+    let layers = choice.layers(&subject.checkpoint)?;
+    let budget = choice.budget(&layers, keep)?;
     let ask = |split, items| asked.questions(suite, subject, split, items);
     // All items that do not judge the result: whether there is a signal takes many of them.
     let calibrate = ask(Split::Calibrate, SIGNAL_ITEMS)?;
     let objective = Objective::new(&choice.preserve, measurable(model, &calibrate, progress)?);
     let mut questions = ask(Split::Select, choice.select_items)?;
     questions.retain(|question| objective.counts(question.task.family, question.protocol));
-    let budget = Budget {
-        keep,
-        candidates: choice.candidates,
-        free_ends: choice.free_ends,
-    };
     search(
         &subject.model,
+        &layers,
         profile,
         &questions,
         &objective,

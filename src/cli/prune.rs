@@ -83,7 +83,8 @@ impl Args {
             return Ok(Some(Decided { keep, plan: None }));
         }
         let Some(path) = &self.plan else {
-            self.depth.kept(n_layers)?;
+            let keep = self.depth.kept(n_layers)?;
+            self.choice.budget(&self.choice.layers(checkpoint)?, keep)?;
             return Ok(None);
         };
         let plan: Plan = read_json(path, "plan")?;
@@ -171,6 +172,7 @@ impl Args {
             target: &self.output,
             outtype: self.outtype,
             tokenizer_pre: self.tokenizer_pre.as_deref(),
+            layer_arrays: self.choice.needs_layer_arrays,
             measured,
         };
         progress.begin("writing", checkpoint.total_bytes());

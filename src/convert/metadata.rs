@@ -1,7 +1,7 @@
 //! Metadata of the other format, as its stock converter or its model class would write them.
 
 use super::vocabulary::Vocabulary;
-use crate::arch::{Arch, ParamType, Params, RopeScaling};
+use crate::arch::{Activation, Arch, ParamType, Params, RopeScaling, shortest};
 use crate::checkpoint::gguf::{Value, keys};
 use crate::checkpoint::{Checkpoint, DType};
 use anyhow::{Context, Result};
@@ -43,34 +43,36 @@ pub fn gguf_metadata(
     let params = arch.params(checkpoint)?;
     let text = |key: &str, value: &str| (key.to_owned(), Value::str(value));
     let mut entries = vec![
-        text(keys::ARCHITECTURE, &arch.name),
+        text(keys::ARCHITECTURE, arch.gguf_name()),
         text("general.type", "model"),
         text(keys::NAME, name),
         text(keys::SIZE_LABEL, size_label),
     ];
     for param in arch.params.iter().filter(|param| !param.hf_only) {
-        if param.key == "vocab_size" {
-            let number = file_type(dtype)
-                .with_context(|| format!("general.file_type of {} is not known", dtype.name()))?;
-            entries.push((keys::FILE_TYPE.to_owned(), Value::u32(number)));
-        }
         if let Some(value) = params.get(&param.key) {
             let value = match param.ty {
                 ParamType::U32 => Value::u32(value as u32),
                 ParamType::F32 => Value::f32(value as f32),
             };
-            entries.push((keys::of(&arch.name, &param.key), value));
+            entries.push((arch.key(&param.key), value));
         }
     }
-    let head_dim = params.head_dim()? as u32;
-    entries.push((
-        keys::of(&arch.name, "rope.dimension_count"),
-        Value::u32(head_dim),
-    ));
-    if let RopeScaling::Linear { factor } = RopeScaling::from_hf(&files.config)? {
-        let key = |suffix| keys::of(&arch.name, suffix);
-        entries.push((key("rope.scaling.type"), Value::str("linear")));
-        entries.push((key("rope.scaling.factor"), Value::f32(factor as f32)));
+    let number = file_type(dtype)
+        .with_context(|| format!("general.file_type of {} is not known", dtype.name()))?;
+    entries.push((keys::FILE_TYPE.to_owned(), Value::u32(number)));
+    let mut scaling = |suffix, value| entries.push((arch.key(suffix), value));
+    match RopeScaling::from_hf(&files.config)? {
+        RopeScaling::Linear { factor } => {
+            scaling("rope.scaling.type", Value::str("linear"));
+            scaling("rope.scaling.factor", Value::f32(factor as f32));
+        }
+        RopeScaling::LongRope {
+            attention_factor, ..
+        } => {
+            let factor = Value::f32(attention_factor as f32);
+            scaling("rope.scaling.attn_factor", factor);
+        }
+        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
     }
     entries.push((
         keys::QUANTIZATION_VERSION.to_owned(),
@@ -92,14 +94,15 @@ pub fn hf_config(
     dtype: DType,
 ) -> Result<Map<String, Json>> {
     let params = arch.params(checkpoint)?;
+    arch.check_words(checkpoint)?;
     let mut config = Map::new();
     let mut set = |key: &str, value: Json| config.insert(key.to_owned(), value);
-    let class = arch.model_types.get(&arch.name);
+    let (model_type, class) = arch.model_types.iter().next().context("no model class")?;
     set("architectures", json!([class]));
-    set("model_type", json!(arch.name));
+    set("model_type", json!(model_type));
     for param in &arch.params {
-        if let Some(value) = params.get(&param.key) {
-            set(&param.hf, number(param.ty, value));
+        if let (Some(field), Some(value)) = (&param.hf, params.get(&param.key)) {
+            set(field, number(param.ty, value));
         }
     }
     let has = |gguf: &str| checkpoint.tensor(gguf).is_some();
@@ -107,10 +110,31 @@ pub fn hf_config(
         .tensor("token_embd.weight")
         .and_then(|tensor| tensor.shape.first().copied());
     set("vocab_size", json!(rows.context("no token embedding")?));
-    set("hidden_act", json!("silu"));
     set("attention_bias", json!(has("blk.0.attn_q.bias")));
     set("mlp_bias", json!(has("blk.0.ffn_gate.bias")));
     set("tie_word_embeddings", json!(!has("output.weight")));
+    let activation = match arch.decoder()?.activation {
+        Activation::Silu => "silu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+    };
+    set("hidden_act", json!(activation));
+    for (field, value) in &arch.requires {
+        set(field, value.clone());
+    }
+    if params.get("attention.sliding_window") == Some(0.0) {
+        set("sliding_window", Json::Null);
+    }
+    if let Some(rule) = &arch.attention_scale {
+        let scale = arch.source_attention_scale(checkpoint, &params)?;
+        set(&rule.hf, json!(shortest(scale.powi(-2) as f32)));
+    }
+    let (rotary, head_dim) = (params.get("rope.dimension_count"), params.head_dim()? as f64);
+    if let Some(part) = rotary.map(|dims| dims / head_dim).filter(|&part| part != 1.0) {
+        set("partial_rotary_factor", json!(shortest(part as f32)));
+    }
+    for (field, kinds) in arch.layers(checkpoint)?.fields() {
+        set(field, Json::Array(kinds));
+    }
     let scaling = stored_scaling(checkpoint, arch, &params)?;
     set("rope_scaling", scaling.to_hf().unwrap_or(Json::Null));
     for (field, token) in [
@@ -126,8 +150,7 @@ pub fn hf_config(
 
 fn stored_scaling(checkpoint: &Checkpoint, arch: &Arch, params: &Params) -> Result<RopeScaling> {
     let Some(tensor) = checkpoint.tensor("rope_freqs.weight") else {
-        let metadata = checkpoint.gguf().context("not a GGUF checkpoint")?;
-        return RopeScaling::from_gguf(&arch.name, metadata);
+        return RopeScaling::of(arch, checkpoint);
     };
     let bytes = checkpoint.bytes(tensor).chunks_exact(4);
     let factors: Vec<f32> = bytes
@@ -137,14 +160,10 @@ fn stored_scaling(checkpoint: &Checkpoint, arch: &Arch, params: &Params) -> Resu
     RopeScaling::from_freq_factors(&factors, theta)
 }
 
-/// The shortest decimal that reads back as the stored f32, so that 1e-5 stays 1e-5.
 fn number(ty: ParamType, value: f64) -> Json {
     match ty {
         ParamType::U32 => json!(value as u64),
-        ParamType::F32 => {
-            let shortest = (value as f32).to_string().parse::<f64>();
-            json!(shortest.unwrap_or(value))
-        }
+        ParamType::F32 => json!(shortest(value as f32)),
     }
 }
 

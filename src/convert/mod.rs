@@ -9,4 +9,4 @@ pub mod vocabulary;
 pub use element::to_tensor;
 pub use metadata::{file_type, gguf_metadata, hf_config, torch_name};
 pub use outtype::OutType;
-pub use tensors::{Target, kept_tensors, parameter_count};
+pub use tensors::{Target, kept_tensors};

@@ -4,10 +4,12 @@ use super::element;
 use super::outtype::OutType;
 use crate::arch::{Arch, KeepSet, RopeScaling, RowOrder, Slot};
 use crate::checkpoint::{Checkpoint, DType, Data, OutTensor, TensorInfo};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::ops::Range;
 
 /// Bytes of source that are converted at a time, on each core.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -24,12 +26,33 @@ pub enum Target {
 /// Everything that decides how one tensor is written.
 struct Conversion<'a> {
     checkpoint: &'a Checkpoint,
-    info: &'a TensorInfo,
+    /// The rows that it is made of, one after the other.
+    parts: Vec<Part<'a>>,
+    from: DType,
     to: DType,
     rows: RowOrder,
     target: Target,
     head_dim: usize,
+    arithmetic: Arithmetic,
 }
+
+/// Some rows of a source tensor.
+struct Part<'a> {
+    info: &'a TensorInfo,
+    rows: Range<usize>,
+}
+
+/// What becomes of every weight: w · factor + addend.
+#[derive(Clone, Copy, PartialEq)]
+struct Arithmetic {
+    factor: f32,
+    addend: f32,
+}
+
+const NOTHING: Arithmetic = Arithmetic {
+    factor: 1.0,
+    addend: 0.0,
+};
 
 /// Every tensor that stays, in source order, renumbered. Tensors that need neither another type
 /// nor another row order are copied as bytes.
@@ -44,75 +67,190 @@ pub fn kept_tensors<'a>(
     outtype: OutType,
 ) -> Result<Vec<OutTensor<'a>>> {
     let same_format = (target == Target::Gguf) == checkpoint.gguf().is_some();
-    let head_dim = match same_format {
-        // Rows stay in order, so per-layer head counts need not be understood.
-        true => 0,
-        false => arch.params(checkpoint)?.head_dim()?,
+    let fold = match target {
+        Target::Gguf => arch.attention_fold(checkpoint, keep.len())?,
+        Target::HuggingFace => None,
     };
-    let mut tensors = Vec::new();
-    if target == Target::Gguf && !same_format {
-        tensors.extend(rope_freqs(checkpoint, arch, head_dim)?);
-    }
-    for info in checkpoint.tensors() {
-        if arch.ignores(&info.name) && !same_format {
-            continue;
+    match same_format {
+        true => renumbered(checkpoint, arch, keep, target, outtype, fold),
+        false => Converter {
+            checkpoint,
+            arch,
+            keep,
+            target,
+            outtype,
+            fold,
+            head_dim: arch.params(checkpoint)?.head_dim()?,
         }
-        let slot = known_slot(checkpoint, arch, info)?;
-        let layer = match slot.layer.map(|layer| keep.new_index(layer)) {
-            Some(None) => continue,
-            Some(kept) => kept,
-            None => None,
+        .tensors(),
+    }
+}
+
+/// The kept tensors in the format that they are in: names need not be understood beyond the
+/// layer's number, nor rows at all.
+fn renumbered<'a>(
+    checkpoint: &'a Checkpoint,
+    arch: &'a Arch,
+    keep: &KeepSet,
+    target: Target,
+    outtype: OutType,
+    fold: Option<(&str, f64)>,
+) -> Result<Vec<OutTensor<'a>>> {
+    let mut tensors = Vec::new();
+    for info in checkpoint.tensors() {
+        let Some(name) = arch.renumbered(&info.name, |layer| keep.new_index(layer)) else {
+            continue;
         };
-        let slot = Slot { layer, ..slot };
-        let name = match target {
-            Target::Gguf => Some(slot.gguf_name()),
-            Target::HuggingFace => slot.hf_name(arch),
-        };
-        // A derived tensor has no name in the other format: its meaning is in the metadata.
-        let Some(name) = name else { continue };
-        ensure!(
-            target == Target::Gguf || same_format || info.dtype.block().is_some(),
-            "tensor {} is of type {}, which slim cannot read: write a .gguf, which keeps its bytes",
-            info.name,
-            info.dtype
-        );
+        let slot = arch.slot(&info.name);
+        let gguf = slot.map_or(info.name.as_str(), |slot| slot.rule.gguf.as_str());
+        let folded = fold.filter(|(tensor, _)| *tensor == gguf);
         let conversion = Conversion {
             checkpoint,
-            info,
-            to: stored_type(info, slot, target, outtype, same_format),
-            rows: if same_format {
-                RowOrder::Same
-            } else {
-                slot.rule.rows
-            },
+            parts: vec![Part::whole(info, RowOrder::Same)],
+            from: info.dtype,
+            to: stored_type(info, gguf, target, outtype, true),
+            rows: RowOrder::Same,
             target,
-            head_dim,
+            head_dim: 0,
+            arithmetic: Arithmetic {
+                factor: folded.map_or(1.0, |(_, factor)| factor as f32),
+                addend: 0.0,
+            },
         };
-        tensors.push(conversion.tensor(name));
+        tensors.push(conversion.tensor(name, info.shape.clone()));
     }
     Ok(tensors)
 }
 
-fn known_slot<'a>(checkpoint: &Checkpoint, arch: &'a Arch, info: &TensorInfo) -> Result<Slot<'a>> {
-    arch.slot(&info.name).with_context(|| {
-        format!(
-            "{}: tensor '{}' is not part of the {} architecture as slim knows it",
-            checkpoint.path().display(),
-            info.name,
-            arch.name
-        )
-    })
+/// One checkpoint on its way into the other format.
+struct Converter<'a, 'k> {
+    checkpoint: &'a Checkpoint,
+    arch: &'a Arch,
+    keep: &'k KeepSet,
+    target: Target,
+    outtype: OutType,
+    fold: Option<(&'a str, f64)>,
+    head_dim: usize,
 }
 
-/// Stock converters keep vectors in f32, because llama.cpp computes with them as they are.
+impl<'a> Converter<'a, '_> {
+    fn tensors(&self) -> Result<Vec<OutTensor<'a>>> {
+        let mut tensors = match self.target {
+            Target::Gguf => rope_factors(self.checkpoint, self.arch, self.head_dim)?,
+            Target::HuggingFace => Vec::new(),
+        };
+        // Tensors of experts, by the GGUF name of their stack: written with the last expert.
+        let mut stacks: HashMap<String, BTreeMap<usize, &TensorInfo>> = HashMap::new();
+        let experts = self.arch.params(self.checkpoint)?.get("expert_count");
+        for info in self.checkpoint.tensors() {
+            if self.arch.ignores(&info.name) {
+                continue;
+            }
+            let slot = self.arch.known_slot(self.checkpoint, info)?;
+            let layer = match slot.layer.map(|layer| self.keep.new_index(layer)) {
+                Some(None) => continue,
+                Some(kept) => kept,
+                None => None,
+            };
+            ensure!(
+                self.target == Target::Gguf || info.dtype.block().is_some(),
+                "tensor {} is of type {}, which slim cannot read: write a .gguf, which keeps its bytes",
+                info.name,
+                info.dtype
+            );
+            let slot = Slot { layer, ..slot };
+            if self.target == Target::HuggingFace && slot.rule.is_stacked() {
+                tensors.extend(self.experts_of(slot, info)?);
+                continue;
+            }
+            let Some(expert) = slot.expert else {
+                let parts = vec![Part::whole(info, slot.rule.rows)];
+                tensors.extend(self.tensor(slot, parts, info.shape.clone()));
+                continue;
+            };
+            let stack = stacks.entry(slot.gguf_name()).or_default();
+            stack.insert(expert, info);
+            if Some(stack.len() as f64) == experts {
+                let part = |info: &&'a TensorInfo| Part::whole(info, RowOrder::Same);
+                let parts: Vec<Part> = stack.values().map(part).collect();
+                ensure!(
+                    parts.iter().all(|p| p.info.dtype == info.dtype && p.info.shape == info.shape),
+                    "the experts of {} are not alike in type and shape",
+                    slot.gguf_name()
+                );
+                let shape = [&[parts.len() as u64], info.shape.as_slice()].concat();
+                tensors.extend(self.tensor(slot, parts, shape));
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// A stack of experts as one tensor an expert.
+    fn experts_of(&self, slot: Slot, info: &'a TensorInfo) -> Result<Vec<OutTensor<'a>>> {
+        let [count, rows, _] = info.shape.as_slice() else {
+            bail!("tensor {} is no stack of experts: {:?}", info.name, info.shape)
+        };
+        let rows = *rows as usize;
+        let expert = |expert: usize| {
+            let part = Part {
+                info,
+                rows: expert * rows..(expert + 1) * rows,
+            };
+            let slot = Slot {
+                expert: Some(expert),
+                ..slot
+            };
+            self.tensor(slot, vec![part], info.shape[1..].to_vec())
+        };
+        Ok((0..*count as usize).filter_map(expert).collect())
+    }
+
+    /// `None` for a derived tensor, which has no name in the other format: its meaning is in the
+    /// metadata.
+    fn tensor(&self, slot: Slot, parts: Vec<Part<'a>>, shape: Vec<u64>) -> Option<OutTensor<'a>> {
+        let name = match self.target {
+            Target::Gguf => slot.gguf_name(),
+            Target::HuggingFace => slot.hf_name(self.arch)?,
+        };
+        let info = parts.first()?.info;
+        let one = f32::from(u8::from(slot.rule.plus_one));
+        let folded = self.fold.filter(|(tensor, _)| *tensor == slot.rule.gguf);
+        let factor = folded.map_or(1.0, |(_, factor)| factor as f32);
+        let conversion = Conversion {
+            checkpoint: self.checkpoint,
+            parts,
+            from: info.dtype,
+            to: stored_type(info, &slot.rule.gguf, self.target, self.outtype, false),
+            rows: slot.rule.rows,
+            target: self.target,
+            head_dim: self.head_dim,
+            arithmetic: match self.target {
+                // What GGUF adds is folded too.
+                Target::Gguf => Arithmetic {
+                    factor,
+                    addend: one * factor,
+                },
+                Target::HuggingFace => Arithmetic {
+                    factor: 1.0,
+                    addend: -one,
+                },
+            },
+        };
+        Some(conversion.tensor(name, shape))
+    }
+}
+
+/// Stock converters keep vectors and routers in f32, because llama.cpp computes with them as they
+/// are.
 fn stored_type(
     info: &TensorInfo,
-    slot: Slot,
+    gguf: &str,
     target: Target,
     outtype: OutType,
     same_format: bool,
 ) -> DType {
-    let vector = info.shape.len() < 2 || slot.rule.gguf.ends_with("_norm.weight");
+    let vector =
+        info.shape.len() < 2 || gguf.ends_with("_norm.weight") || gguf.contains("ffn_gate_inp");
     let columns = info.shape.last().copied().unwrap_or_default();
     match (outtype, target) {
         (OutType::Keep, _) if same_format => info.dtype,
@@ -128,44 +266,64 @@ fn stored_type(
     }
 }
 
-/// Llama 3's rotary divisors, which GGUF stores as a tensor.
-fn rope_freqs(
+/// Rotary divisors, which GGUF stores as tensors.
+fn rope_factors(
     checkpoint: &Checkpoint,
     arch: &Arch,
     head_dim: usize,
-) -> Result<Option<OutTensor<'static>>> {
+) -> Result<Vec<OutTensor<'static>>> {
     let Some(files) = checkpoint.hf() else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let theta = arch.params(checkpoint)?.get("rope.freq_base");
-    let scaling = RopeScaling::from_hf(&files.config)?;
-    let factors = scaling.freq_factors(head_dim, theta.unwrap_or(10_000.0));
-    Ok(factors.map(|factors| OutTensor {
-        name: "rope_freqs.weight".to_owned(),
-        dtype: DType::F32,
-        shape: vec![factors.len() as u64],
-        data: Data::Stream(Box::new(move |out: &mut dyn Write| {
-            let bytes: Vec<u8> = factors.iter().flat_map(|f| f.to_le_bytes()).collect();
-            Ok(out.write_all(&bytes)?)
-        })),
-    }))
+    Ok(match RopeScaling::from_hf(&files.config)? {
+        RopeScaling::LongRope { short, long, .. } => vec![
+            vector("rope_factors_long.weight", long),
+            vector("rope_factors_short.weight", short),
+        ],
+        scaling => {
+            let factors = scaling.freq_factors(head_dim, theta.unwrap_or(10_000.0));
+            let tensor = factors.map(|factors| vector("rope_freqs.weight", factors));
+            tensor.into_iter().collect()
+        }
+    })
 }
 
-/// Weights in all of these tensors, as `general.size_label` counts them.
-pub fn parameter_count(tensors: &[OutTensor]) -> u64 {
-    let elements = |tensor: &OutTensor| tensor.shape.iter().product::<u64>();
-    tensors.iter().map(elements).sum()
+fn vector(name: &str, values: Vec<f32>) -> OutTensor<'static> {
+    OutTensor {
+        name: name.to_owned(),
+        dtype: DType::F32,
+        shape: vec![values.len() as u64],
+        data: Data::Stream(Box::new(move |out: &mut dyn Write| {
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            Ok(out.write_all(&bytes)?)
+        })),
+    }
+}
+
+impl<'a> Part<'a> {
+    fn whole(info: &'a TensorInfo, order: RowOrder) -> Self {
+        let rows = 0..row_count(info, order);
+        Self { info, rows }
+    }
+}
+
+/// The rows of a tensor. Those of a vector that is reordered are its elements.
+fn row_count(info: &TensorInfo, order: RowOrder) -> usize {
+    let elements = info.shape.iter().product::<u64>() as usize;
+    match (info.shape.as_slice(), order) {
+        ([_] | [], RowOrder::Same) => 1,
+        ([_] | [], _) => elements,
+        ([.., columns], _) => elements / (*columns as usize).max(1),
+    }
 }
 
 impl<'a> Conversion<'a> {
-    fn tensor(self, name: String) -> OutTensor<'a> {
-        let (dtype, shape) = (self.to, self.info.shape.clone());
-        let copied = self.to == self.info.dtype && self.rows == RowOrder::Same;
-        let data = if copied {
-            let (file, range) = self.checkpoint.source(self.info);
-            Data::Copy { file, range }
-        } else {
-            Data::Stream(Box::new(move |out: &mut dyn Write| Ok(self.write(out)?)))
+    fn tensor(self, name: String, shape: Vec<u64>) -> OutTensor<'a> {
+        let dtype = self.to;
+        let data = match self.copied() {
+            Some(copy) => copy,
+            None => Data::Stream(Box::new(move |out: &mut dyn Write| Ok(self.write(out)?))),
         };
         OutTensor {
             name,
@@ -175,28 +333,55 @@ impl<'a> Conversion<'a> {
         }
     }
 
+    /// The bytes as they are, where nothing changes.
+    fn copied(&self) -> Option<Data<'a>> {
+        let [part] = self.parts.as_slice() else {
+            return None;
+        };
+        let unchanged = self.to == self.from
+            && self.rows == RowOrder::Same
+            && self.arithmetic == NOTHING;
+        if !unchanged {
+            return None;
+        }
+        let (file, range) = self.checkpoint.source(part.info);
+        let row = (range.end - range.start) / row_count(part.info, self.rows).max(1) as u64;
+        // A type of unknown size has no rows, but is whole.
+        let range = match part.rows.len() == row_count(part.info, self.rows) {
+            true => range,
+            false => {
+                let at = |row_number: usize| range.start + row_number as u64 * row;
+                at(part.rows.start)..at(part.rows.end)
+            }
+        };
+        Some(Data::Copy { file, range })
+    }
+
     /// Writes the tensor in blocks of whole heads, a few on each core at a time.
     fn write(&self, out: &mut dyn Write) -> Result<()> {
-        let bytes = self.checkpoint.bytes(self.info);
-        let columns = self.info.shape.last().copied().unwrap_or(1) as usize;
-        let n_rows = match self.info.shape.len() {
-            // The rows of a bias are its elements.
-            1 if self.rows != RowOrder::Same => columns,
-            _ => self.info.shape.iter().product::<u64>() as usize / columns.max(1),
-        };
-        let row_bytes = bytes.len() / n_rows.max(1);
-        let row_elements = self.info.shape.iter().product::<u64>() as usize / n_rows.max(1);
+        for part in &self.parts {
+            self.write_part(part, out)?;
+            self.checkpoint.release(part.info);
+        }
+        Ok(())
+    }
+
+    fn write_part(&self, part: &Part, out: &mut dyn Write) -> Result<()> {
+        let bytes = self.checkpoint.bytes(part.info);
+        let n_rows = row_count(part.info, self.rows).max(1);
+        let row_bytes = bytes.len() / n_rows;
+        let row_elements = part.info.shape.iter().product::<u64>() as usize / n_rows;
         let unit = match self.rows {
             RowOrder::Same => 1,
             _ => self.head_dim,
         };
-        let units = (CHUNK_BYTES / (row_bytes * unit).max(1)).max(1);
-        let chunks: Vec<usize> = (0..n_rows).step_by(units * unit).collect();
+        let rows = unit * (CHUNK_BYTES / (row_bytes * unit).max(1)).max(1);
+        let chunks: Vec<usize> = part.rows.clone().step_by(rows).collect();
         for group in chunks.chunks(rayon::current_num_threads()) {
             let converted: Vec<Result<Vec<u8>>> = group
                 .par_iter()
                 .map(|&first| {
-                    let last = (first + units * unit).min(n_rows);
+                    let last = (first + rows).min(part.rows.end);
                     let rows = self.rows_in_order(bytes, row_bytes, first..last);
                     self.retype(rows, row_elements)
                 })
@@ -205,16 +390,10 @@ impl<'a> Conversion<'a> {
                 out.write_all(&chunk?)?;
             }
         }
-        self.checkpoint.release(self.info);
         Ok(())
     }
 
-    fn rows_in_order(
-        &self,
-        bytes: &[u8],
-        row_bytes: usize,
-        wanted: std::ops::Range<usize>,
-    ) -> Vec<u8> {
+    fn rows_in_order(&self, bytes: &[u8], row_bytes: usize, wanted: Range<usize>) -> Vec<u8> {
         let mut rows = Vec::with_capacity(wanted.len() * row_bytes);
         for row in wanted {
             let from = match self.target {
@@ -227,14 +406,20 @@ impl<'a> Conversion<'a> {
     }
 
     fn retype(&self, rows: Vec<u8>, row_elements: usize) -> Result<Vec<u8>> {
-        if self.to == self.info.dtype {
+        if self.to == self.from && self.arithmetic == NOTHING {
             return Ok(rows);
         }
-        let (block, block_bytes) = self.info.dtype.block().context("a type of unknown size")?;
+        let (block, block_bytes) = self.from.block().context("a type of unknown size")?;
         let elements = rows.len() / block_bytes as usize * block as usize;
         let shape = [elements / row_elements.max(1), row_elements];
-        let tensor = element::to_tensor(&rows, self.info.dtype, &shape, &Device::Cpu)?;
-        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let tensor = element::to_tensor(&rows, self.from, &shape, &Device::Cpu)?;
+        let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        if self.arithmetic != NOTHING {
+            let Arithmetic { factor, addend } = self.arithmetic;
+            for value in &mut values {
+                *value = *value * factor + addend;
+            }
+        }
         element::from_f32(values, self.to, row_elements)
     }
 }

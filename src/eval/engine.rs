@@ -116,9 +116,8 @@ impl<'m> Engine<'m> {
     }
 
     fn frame(&self, tree: &TokenTree) -> Result<Frame> {
-        let window = self.model.config().sliding_window;
         self.model
-            .frame(tree.positions(), tree.len(), &tree.paths(window))
+            .frame(tree.positions(), tree.len(), &tree.paths())
     }
 
     /// Runs a tree of tokens through all keep sets.

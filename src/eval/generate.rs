@@ -93,7 +93,6 @@ impl<'m> Batch<'m> {
     }
 
     fn run(mut self, questions: &[&Question], tokenizer: &TextTokenizer) -> Result<Vec<Generated>> {
-        let window = self.model.config().sliding_window;
         let ends: Vec<usize> = questions
             .iter()
             .filter_map(|question| self.tree.find(&question.prompt))
@@ -101,7 +100,7 @@ impl<'m> Batch<'m> {
         let mut texts: Vec<Writing> = ends
             .iter()
             .map(|&end| Writing {
-                seen: self.tree.path(end, None),
+                seen: self.tree.path(end),
                 position: self.tree.positions()[end] + 1,
                 tokens: Vec::new(),
                 terminated: false,
@@ -110,7 +109,7 @@ impl<'m> Batch<'m> {
             .collect();
         let tokens = self.tree.tokens().to_vec();
         let positions = self.tree.positions().to_vec();
-        let paths = self.tree.paths(window);
+        let paths = self.tree.paths();
         let mut next = self.forward(&tokens, &positions, &paths, &ends)?;
         let mut active: Vec<usize> = (0..texts.len()).collect();
         loop {
@@ -137,16 +136,15 @@ impl<'m> Batch<'m> {
 
     /// Reads the last token of every active text; returns the tokens that follow.
     fn step(&mut self, texts: &mut [Writing], active: &[usize]) -> Result<Vec<u32>> {
-        let window = self.model.config().sliding_window.unwrap_or(usize::MAX);
         let (mut tokens, mut positions, mut visible) = (Vec::new(), Vec::new(), Vec::new());
         for (row, &i) in active.iter().enumerate() {
             let text = &mut texts[i];
             tokens.extend(text.tokens.last());
             positions.push(text.position);
             text.position += 1;
-            // Newest first, so that a window keeps the nearest.
+            // Nearest first, as a frame wants them.
             text.seen.insert(0, self.columns + row);
-            visible.push(text.seen.iter().copied().take(window).collect());
+            visible.push(text.seen.clone());
         }
         let rows: Vec<usize> = (0..active.len()).collect();
         self.forward(&tokens, &positions, &visible, &rows)

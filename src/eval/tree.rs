@@ -68,17 +68,14 @@ impl TokenTree {
         &self.depths
     }
 
-    /// A node and its ancestors, no further back than the window.
-    pub(super) fn path(&self, node: usize, window: Option<usize>) -> Vec<usize> {
-        let ancestors = std::iter::successors(Some(node), |&at| self.parents[at]);
-        ancestors.take(window.unwrap_or(usize::MAX)).collect()
+    /// A node and its ancestors, nearest first.
+    pub(super) fn path(&self, node: usize) -> Vec<usize> {
+        std::iter::successors(Some(node), |&at| self.parents[at]).collect()
     }
 
     /// What every node sees.
-    pub(super) fn paths(&self, window: Option<usize>) -> Vec<Vec<usize>> {
-        (0..self.len())
-            .map(|node| self.path(node, window))
-            .collect()
+    pub(super) fn paths(&self) -> Vec<Vec<usize>> {
+        (0..self.len()).map(|node| self.path(node)).collect()
     }
 }
 
@@ -93,9 +90,9 @@ mod tests {
         let second = tree.insert(None, &[1, 2, 4]).unwrap();
         let other = tree.insert(None, &[9]).unwrap();
         assert_eq!(tree.len(), 5);
-        assert_eq!(tree.path(first, None).len(), 3);
-        assert_eq!(tree.path(second, Some(2)), [second, 1]);
-        assert_eq!(tree.path(other, None), [other]);
+        assert_eq!(tree.path(first).len(), 3);
+        assert_eq!(tree.path(second), [second, 1, 0]);
+        assert_eq!(tree.path(other), [other]);
         assert_eq!(tree.growth(None, &[1, 2, 5, 6]), 2);
         assert_eq!(tree.growth(None, &[1, 2]), 0);
     }

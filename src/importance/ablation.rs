@@ -23,7 +23,7 @@ pub fn profile(
 ) -> Result<(Vec<Score>, Vec<LayerProfile>)> {
     let n_layers = model.n_layers();
     let all = KeepSet::all(n_layers);
-    let ablations = (0..n_layers).map(|layer| all.drop_layer(layer));
+    let ablations = (0..n_layers).map(|layer| all.drop_layers(&[layer]));
     let masks: Vec<KeepSet> = std::iter::once(all.clone()).chain(ablations).collect();
     let engine = Engine::new(model);
     let work = engine.work(questions, &masks);

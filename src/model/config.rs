@@ -1,7 +1,6 @@
 //! Hyper-parameters of the decoder, checked once.
 
-use super::weights::Weights;
-use crate::arch::{Arch, RopeScaling};
+use crate::arch::{Arch, Decoder, EmbeddingScale, Params, Role};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +19,8 @@ pub struct Config {
     pub n_kv_heads: usize,
     /// Dimensions of a head.
     pub head_dim: usize,
+    /// Dimensions of a head that rotate, from the first.
+    pub rotary_dim: usize,
     /// Tokens in the embedding.
     pub vocab_size: usize,
     /// The longest text the model was made for.
@@ -28,60 +29,114 @@ pub struct Config {
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How they are stretched.
-    pub rope_scaling: RopeScaling,
-    /// How far back a token sees, where that is limited.
+    /// Their base in layers that attend to a window, where it is another.
+    pub rope_theta_local: Option<f64>,
+    /// How far back a token sees in layers that attend to a window.
     pub sliding_window: Option<usize>,
+    /// Mixture of experts, where the MLP is one.
+    pub experts: Option<Experts>,
+    /// Whether the gate, where there is one MLP, stands before the up projection in one tensor.
+    pub fused_gate: bool,
+    /// What queries are multiplied with.
+    pub attention_scale: f64,
+    /// What token embeddings are multiplied with.
+    pub embedding_scale: f64,
+    /// What every block's output is multiplied with before it is added.
+    pub residual_scale: f64,
+    /// What logits are divided by.
+    pub logit_scale: f64,
+    /// c · tanh(x / c) of attention scores.
+    pub attn_softcap: Option<f64>,
+    /// c · tanh(x / c) of logits.
+    pub final_softcap: Option<f64>,
+    /// What the architecture's description says beyond numbers.
+    pub decoder: Decoder,
+    /// What each layer does in its own way.
+    pub kinds: Vec<LayerKind>,
+}
+
+/// A mixture of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Experts {
+    /// How many there are.
+    pub count: usize,
+    /// How many each token goes through.
+    pub used: usize,
+    /// The width of each one.
+    pub intermediate_size: usize,
+    /// The width of the one that every token goes through.
+    pub shared_intermediate_size: Option<usize>,
+}
+
+/// Where the layers of a model differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerKind {
+    /// Attends to the sliding window only.
+    pub windowed: bool,
+    /// Rotates queries and keys.
+    pub rotates: bool,
 }
 
 impl Config {
     /// Reads and checks a checkpoint's hyper-parameters.
     ///
     /// # Errors
-    /// Missing or contradictory values.
+    /// Missing or contradictory values; an architecture without a decoder.
     pub fn read(arch: &Arch, checkpoint: &Checkpoint) -> Result<Self> {
+        let decoder = arch.decoder()?;
         let params = arch.params(checkpoint)?;
-        let rope_scaling = match (checkpoint.gguf(), checkpoint.hf()) {
-            (Some(metadata), _) => RopeScaling::from_gguf(&arch.name, metadata)?,
-            (_, Some(files)) => RopeScaling::from_hf(&files.config)?,
-            _ => RopeScaling::None,
-        };
-        let embedding = checkpoint
-            .tensors()
-            .iter()
-            .find(|t| {
-                arch.slot(&t.name)
-                    .is_some_and(|s| s.rule.gguf == "token_embd.weight")
-            })
-            .context("the checkpoint has no token embedding")?;
-        let vocab_size = *embedding.shape.first().context("a flat token embedding")? as usize;
-        if let Some(said) = params.get("vocab_size") {
-            ensure!(
-                said as usize == vocab_size,
-                "{}: the metadata say {said} tokens, but the embedding has {vocab_size} rows",
-                checkpoint.path().display()
-            );
-        }
-        let config = Self {
-            n_layers: params.count("block_count")?,
-            hidden_size: params.count("embedding_length")?,
-            intermediate_size: params.count("feed_forward_length")?,
-            n_heads: params.count("attention.head_count")?,
-            n_kv_heads: params.count("attention.head_count_kv")?,
-            head_dim: params.head_dim()?,
-            vocab_size,
-            context_length: params.count("context_length")?,
-            rms_norm_eps: params
-                .get("attention.layer_norm_rms_epsilon")
-                .unwrap_or(1e-6),
-            rope_theta: params.get("rope.freq_base").unwrap_or(10_000.0),
-            rope_scaling,
-            sliding_window: params.get("attention.sliding_window").map(|w| w as usize),
-        };
+        let config = Self::from_params(arch, checkpoint, &params, decoder)
+            .with_context(|| checkpoint.path().display().to_string())?;
         config
             .check()
             .with_context(|| checkpoint.path().display().to_string())?;
         Ok(config)
+    }
+
+    fn from_params(
+        arch: &Arch,
+        checkpoint: &Checkpoint,
+        params: &Params,
+        decoder: Decoder,
+    ) -> Result<Self> {
+        let count = |key: &str| params.get(key).map(|value| value as usize);
+        let factor = |key: &str| params.get(key).unwrap_or(1.0);
+        let cap = |key: &str| params.get(key).filter(|cap| *cap > 0.0);
+        let (hidden_size, head_dim) = (params.count("embedding_length")?, params.head_dim()?);
+        let embedding_scale = match decoder.embedding_scale {
+            Some(EmbeddingScale::SqrtHiddenSize) => (hidden_size as f64).sqrt(),
+            None => factor("embedding_scale"),
+        };
+        let sliding_window = count("attention.sliding_window").filter(|&window| window > 0);
+        let intermediate_size = params.count("feed_forward_length")?;
+        Ok(Self {
+            n_layers: params.count("block_count")?,
+            hidden_size,
+            intermediate_size,
+            n_heads: params.count("attention.head_count")?,
+            n_kv_heads: params.count("attention.head_count_kv")?,
+            head_dim,
+            rotary_dim: count("rope.dimension_count").unwrap_or(head_dim),
+            vocab_size: vocab_size(arch, checkpoint, params)?,
+            context_length: params.count("context_length")?,
+            rms_norm_eps: factor("attention.layer_norm_rms_epsilon"),
+            rope_theta: params.get("rope.freq_base").unwrap_or(10_000.0),
+            rope_theta_local: params.get("rope.freq_base_swa"),
+            sliding_window,
+            experts: experts(params, intermediate_size)?,
+            fused_gate: !arch.names_layer_tensor("ffn_gate.weight"),
+            attention_scale: match params.get("attention.scale") {
+                Some(scale) => scale,
+                None => arch.source_attention_scale(checkpoint, params)?,
+            },
+            embedding_scale,
+            residual_scale: factor("residual_scale"),
+            logit_scale: factor("logit_scale"),
+            attn_softcap: cap("attn_logit_softcapping"),
+            final_softcap: cap("final_logit_softcapping"),
+            decoder,
+            kinds: kinds(arch, checkpoint, sliding_window)?,
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -96,82 +151,152 @@ impl Config {
             "head_dim (attention.key_length) must be even and not 0, but is {}",
             self.head_dim
         );
+        ensure!(
+            self.rotary_dim <= self.head_dim && self.rotary_dim.is_multiple_of(2),
+            "rope.dimension_count must be even and at most head_dim {}, but is {}",
+            self.head_dim,
+            self.rotary_dim
+        );
         let sizes = [self.hidden_size, self.intermediate_size, self.vocab_size];
         ensure!(
             sizes.iter().all(|&size| size > 0),
             "hidden_size, intermediate_size and vocab_size must not be 0"
         );
-        ensure!(self.rope_theta > 0.0, "rope_theta must be positive");
+        let bases = [Some(self.rope_theta), self.rope_theta_local];
+        ensure!(
+            bases.iter().flatten().all(|&base| base > 0.0),
+            "rope_theta must be positive"
+        );
+        ensure!(self.logit_scale != 0.0, "logit_scale must not be 0");
         Ok(())
     }
 
-    /// The shape that a tensor must have, by its GGUF name without layer; `None` for a tensor
+    /// The shapes that a tensor may have, by its GGUF name without layer; empty for a tensor
     /// that the decoder does not use.
-    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+    pub fn shapes_of(&self, name: &str) -> Vec<Vec<usize>> {
         let (hidden, ffn, vocab) = (self.hidden_size, self.intermediate_size, self.vocab_size);
         let q = self.n_heads * self.head_dim;
         let kv = self.n_kv_heads * self.head_dim;
-        Some(match name {
-            "token_embd.weight" | "output.weight" => vec![vocab, hidden],
-            "output_norm.weight" | "attn_norm.weight" | "ffn_norm.weight" => vec![hidden],
-            "rope_freqs.weight" => vec![self.head_dim / 2],
-            "attn_q.weight" => vec![q, hidden],
-            "attn_q.bias" => vec![q],
-            "attn_k.weight" | "attn_v.weight" => vec![kv, hidden],
-            "attn_k.bias" | "attn_v.bias" => vec![kv],
-            "attn_output.weight" => vec![hidden, q],
-            "ffn_gate.weight" | "ffn_up.weight" => vec![ffn, hidden],
-            "ffn_gate.bias" | "ffn_up.bias" => vec![ffn],
-            "ffn_down.weight" => vec![hidden, ffn],
-            "attn_output.bias" | "ffn_down.bias" => vec![hidden],
-            _ => return None,
-        })
+        let (count, wide, shared) = match self.experts {
+            Some(e) => {
+                let shared = e.shared_intermediate_size.unwrap_or(ffn);
+                (e.count, e.intermediate_size, shared)
+            }
+            None => (0, ffn, ffn),
+        };
+        let up = ffn * (1 + usize::from(self.fused_gate));
+        let one = |shape: &[usize]| vec![shape.to_vec()];
+        match name {
+            "token_embd.weight" | "output.weight" => one(&[vocab, hidden]),
+            "output_norm.weight"
+            | "attn_norm.weight"
+            | "ffn_norm.weight"
+            | "post_attention_norm.weight"
+            | "post_ffw_norm.weight"
+            | "attn_output.bias"
+            | "ffn_down.bias" => one(&[hidden]),
+            "rope_freqs.weight" | "rope_factors_long.weight" | "rope_factors_short.weight" => {
+                one(&[self.rotary_dim / 2])
+            }
+            "attn_qkv.weight" => one(&[q + 2 * kv, hidden]),
+            "attn_q.weight" => one(&[q, hidden]),
+            "attn_q.bias" => one(&[q]),
+            "attn_k.weight" | "attn_v.weight" => one(&[kv, hidden]),
+            "attn_k.bias" | "attn_v.bias" => one(&[kv]),
+            // Of every head on its own, or of all heads together.
+            "attn_q_norm.weight" => vec![vec![self.head_dim], vec![q]],
+            "attn_k_norm.weight" => vec![vec![self.head_dim], vec![kv]],
+            "attn_output.weight" => one(&[hidden, q]),
+            "ffn_gate.weight" => one(&[ffn, hidden]),
+            "ffn_up.weight" => one(&[up, hidden]),
+            "ffn_gate.bias" | "ffn_up.bias" => one(&[up]),
+            "ffn_down.weight" => one(&[hidden, ffn]),
+            "ffn_gate_inp.weight" => one(&[count, hidden]),
+            "ffn_gate_exps.weight" | "ffn_up_exps.weight" => one(&[count, wide, hidden]),
+            "ffn_down_exps.weight" => one(&[count, hidden, wide]),
+            "ffn_gate_inp_shexp.weight" => vec![vec![hidden], vec![1, hidden]],
+            "ffn_gate_shexp.weight" | "ffn_up_shexp.weight" => one(&[shared, hidden]),
+            "ffn_down_shexp.weight" => one(&[hidden, shared]),
+            _ => Vec::new(),
+        }
     }
 
     /// Checks a checkpoint's tensors against these hyper-parameters without reading them.
     ///
     /// # Errors
-    /// A tensor of another shape.
+    /// A tensor of another shape, or an expert that does not exist.
     pub fn check_shapes(&self, arch: &Arch, checkpoint: &Checkpoint) -> Result<()> {
+        let experts = self.experts.map_or(0, |experts| experts.count);
         for tensor in checkpoint.tensors() {
             let Some(slot) = arch.slot(&tensor.name) else {
                 continue;
             };
-            let expected = self.shape_of(&slot.rule.gguf);
-            let found = tensor.shape.iter().map(|&d| d as usize);
+            let path = checkpoint.path().display();
             ensure!(
-                expected
-                    .as_ref()
-                    .is_none_or(|e| found.eq(e.iter().copied())),
-                "{}: tensor {} has shape {:?}, but the metadata say {:?}",
-                checkpoint.path().display(),
+                slot.expert.is_none_or(|expert| expert < experts),
+                "{path}: tensor {} is of an expert that does not exist: the metadata say {experts}",
+                tensor.name
+            );
+            let of_one = usize::from(slot.expert.is_some());
+            let allowed = self.shapes_of(&slot.rule.gguf);
+            let found: Vec<usize> = tensor.shape.iter().map(|&d| d as usize).collect();
+            let fits = |shape: &Vec<usize>| shape.get(of_one..) == Some(found.as_slice());
+            ensure!(
+                allowed.is_empty() || allowed.iter().any(fits),
+                "{path}: tensor {} has shape {found:?}, but the metadata say {:?}",
                 tensor.name,
-                tensor.shape,
-                expected.unwrap_or_default()
+                allowed.first().and_then(|s| s.get(of_one..)).unwrap_or_default()
             );
         }
         Ok(())
     }
+}
 
-    /// Radians a position for each pair of dimensions: θ^(−2i/d), stretched as the scaling says.
-    pub(super) fn inv_freq(&self, weights: &Weights) -> Result<Vec<f32>> {
-        let pairs = self.head_dim / 2;
-        let stored = weights.optional("rope_freqs.weight")?;
-        let stored = stored.map(|t| t.to_vec1::<f32>()).transpose()?;
-        let scaled = || {
-            self.rope_scaling
-                .freq_factors(self.head_dim, self.rope_theta)
-        };
-        let divisors = stored.or_else(scaled);
-        let stretch = match self.rope_scaling {
-            RopeScaling::Linear { factor } => factor,
-            _ => 1.0,
-        };
-        let frequency = |i: usize| {
-            let divisor = divisors.as_ref().map_or(1.0, |d| f64::from(d[i]));
-            let plain = self.rope_theta.powf(-2.0 * i as f64 / self.head_dim as f64);
-            (plain / divisor / stretch) as f32
-        };
-        Ok((0..pairs).map(frequency).collect())
+/// Rows of the embedding, which the metadata must not contradict.
+fn vocab_size(arch: &Arch, checkpoint: &Checkpoint, params: &Params) -> Result<usize> {
+    let embeds = |name: &str| {
+        let slot = arch.slot(name);
+        slot.is_some_and(|slot| slot.rule.gguf == "token_embd.weight")
+    };
+    let mut tensors = checkpoint.tensors().iter();
+    let embedding = tensors.find(|tensor| embeds(&tensor.name));
+    let embedding = embedding.context("the checkpoint has no token embedding")?;
+    let rows = *embedding.shape.first().context("a flat token embedding")? as usize;
+    if let Some(said) = params.get("vocab_size") {
+        ensure!(
+            said as usize == rows,
+            "the metadata say {said} tokens, but the embedding has {rows} rows"
+        );
     }
+    Ok(rows)
+}
+
+fn experts(params: &Params, intermediate_size: usize) -> Result<Option<Experts>> {
+    let count = |key: &str| params.get(key).map(|value| value as usize);
+    let Some(n) = count("expert_count").filter(|&n| n > 0) else {
+        return Ok(None);
+    };
+    let used = params.count("expert_used_count")?;
+    ensure!(
+        (1..=n).contains(&used),
+        "each token goes through {used} of {n} experts"
+    );
+    Ok(Some(Experts {
+        count: n,
+        used,
+        intermediate_size: count("expert_feed_forward_length").unwrap_or(intermediate_size),
+        shared_intermediate_size: count("expert_shared_feed_forward_length"),
+    }))
+}
+
+/// A window holds for the layers that do not attend to the whole text: for all, where the
+/// architecture has no such layers.
+fn kinds(arch: &Arch, checkpoint: &Checkpoint, window: Option<usize>) -> Result<Vec<LayerKind>> {
+    let layers = arch.layers(checkpoint)?;
+    let is = |role: Role, layer: usize| layers.special(role).is_some_and(|s| s[layer]);
+    let kind = |layer: usize| LayerKind {
+        windowed: window.is_some() && !is(Role::FullAttention, layer),
+        rotates: !is(Role::NoRope, layer),
+    };
+    Ok((0..layers.len()).map(kind).collect())
 }

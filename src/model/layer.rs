@@ -1,12 +1,13 @@
-//! One transformer block: pre-norm attention with grouped queries, then a gated MLP.
+//! One transformer block: attention with grouped queries, then a gated MLP, each between the
+//! norms that the architecture has before it, after it, or both.
 
-use super::config::Config;
+use super::config::{Config, LayerKind};
 use super::frame::Frame;
+use super::mlp::Mlp;
 use super::weights::Weights;
-use crate::arch::{Activation, Decoder, RopePairing};
 use anyhow::Result;
 use candle_core::{D, Tensor};
-use candle_nn::{Linear, Module, RmsNorm, ops, rotary_emb};
+use candle_nn::{Linear, Module, RmsNorm, ops};
 
 /// Keys and values that one layer has seen: [1, n_kv_heads, tokens, head_dim] each.
 #[derive(Default, Clone)]
@@ -30,51 +31,52 @@ impl KvCache {
 }
 
 pub(super) struct Layer {
-    decoder: Decoder,
+    kind: LayerKind,
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
-    attn_norm: RmsNorm,
+    scale: f64,
+    softcap: Option<f64>,
+    residual_scale: f64,
+    attn_norm: Option<RmsNorm>,
     attn_q: Linear,
     attn_k: Linear,
     attn_v: Linear,
+    attn_q_norm: Option<RmsNorm>,
+    attn_k_norm: Option<RmsNorm>,
     attn_output: Linear,
-    ffn_norm: RmsNorm,
-    ffn_gate: Linear,
-    ffn_up: Linear,
-    ffn_down: Linear,
+    post_attention_norm: Option<RmsNorm>,
+    ffn_norm: Option<RmsNorm>,
+    mlp: Mlp,
+    post_ffw_norm: Option<RmsNorm>,
 }
 
 impl Layer {
-    pub(super) fn load(
-        weights: &Weights,
-        config: &Config,
-        decoder: Decoder,
-        index: usize,
-    ) -> Result<Self> {
-        let linear = |name: &str| -> Result<Linear> {
-            let weight = weights.tensor(&format!("blk.{index}.{name}.weight"))?;
-            let bias = weights.optional(&format!("blk.{index}.{name}.bias"))?;
-            Ok(Linear::new(weight, bias))
+    pub(super) fn load(weights: &Weights, config: &Config, index: usize) -> Result<Self> {
+        let norm = |name: &str| -> Result<Option<RmsNorm>> {
+            let weight = weights.optional(&format!("blk.{index}.{name}.weight"))?;
+            Ok(weight.map(|weight| RmsNorm::new(weight, config.rms_norm_eps)))
         };
-        let norm = |name: &str| -> Result<RmsNorm> {
-            let weight = weights.tensor(&format!("blk.{index}.{name}.weight"))?;
-            Ok(RmsNorm::new(weight, config.rms_norm_eps))
-        };
+        let [attn_q, attn_k, attn_v] = projections(weights, config, index)?;
         Ok(Self {
-            decoder,
+            kind: config.kinds[index],
             n_heads: config.n_heads,
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
+            scale: config.attention_scale,
+            softcap: config.attn_softcap,
+            residual_scale: config.residual_scale,
             attn_norm: norm("attn_norm")?,
-            attn_q: linear("attn_q")?,
-            attn_k: linear("attn_k")?,
-            attn_v: linear("attn_v")?,
-            attn_output: linear("attn_output")?,
+            attn_q,
+            attn_k,
+            attn_v,
+            attn_q_norm: norm("attn_q_norm")?,
+            attn_k_norm: norm("attn_k_norm")?,
+            attn_output: weights.linear(&format!("blk.{index}.attn_output"))?,
+            post_attention_norm: norm("post_attention_norm")?,
             ffn_norm: norm("ffn_norm")?,
-            ffn_gate: linear("ffn_gate")?,
-            ffn_up: linear("ffn_up")?,
-            ffn_down: linear("ffn_down")?,
+            mlp: Mlp::load(weights, config, index)?,
+            post_ffw_norm: norm("post_ffw_norm")?,
         })
     }
 
@@ -85,8 +87,17 @@ impl Layer {
         frame: &Frame,
         cache: Option<&mut KvCache>,
     ) -> candle_core::Result<Tensor> {
-        let x = (x + self.attention(&self.attn_norm.forward(x)?, frame, cache)?)?;
-        &x + self.mlp(&self.ffn_norm.forward(&x)?)?
+        let mixed = self.attention(&normed(&self.attn_norm, x)?, frame, cache)?;
+        let x = self.add(x, &normed(&self.post_attention_norm, &mixed)?)?;
+        let out = self.mlp.forward(&normed(&self.ffn_norm, &x)?)?;
+        self.add(&x, &normed(&self.post_ffw_norm, &out)?)
+    }
+
+    fn add(&self, x: &Tensor, out: &Tensor) -> candle_core::Result<Tensor> {
+        match self.residual_scale == 1.0 {
+            true => x + out,
+            false => x + (out * self.residual_scale)?,
+        }
     }
 
     fn attention(
@@ -96,14 +107,11 @@ impl Layer {
         cache: Option<&mut KvCache>,
     ) -> candle_core::Result<Tensor> {
         let (states, tokens, _) = x.dims3()?;
-        let heads = |projection: &Linear, n: usize| {
-            projection
-                .forward(x)?
-                .reshape((states, tokens, n, self.head_dim))
-        };
-        let q = self.rotate(&heads(&self.attn_q, self.n_heads)?, frame)?;
-        let k = self.rotate(&heads(&self.attn_k, self.n_kv_heads)?, frame)?;
-        let v = heads(&self.attn_v, self.n_kv_heads)?;
+        let heads = |x: Tensor, n: usize| x.reshape((states, tokens, n, self.head_dim));
+        let q = self.heads(&self.attn_q, &self.attn_q_norm, x, self.n_heads)?;
+        let k = self.heads(&self.attn_k, &self.attn_k_norm, x, self.n_kv_heads)?;
+        let (q, k) = (frame.rotate(&q, self.kind)?, frame.rotate(&k, self.kind)?);
+        let v = heads(self.attn_v.forward(x)?, self.n_kv_heads)?;
         let (k, v) = (
             k.transpose(1, 2)?.contiguous()?,
             v.transpose(1, 2)?.contiguous()?,
@@ -114,14 +122,17 @@ impl Layer {
         };
         // The query heads of one key head are rows of one product: keys are never repeated.
         let group = self.n_heads / self.n_kv_heads;
-        let q = (q * (self.head_dim as f64).powf(-0.5))?;
-        let q = q.transpose(1, 2)?.contiguous()?;
+        let q = (q * self.scale)?.transpose(1, 2)?.contiguous()?;
         let q = q.reshape((states, self.n_kv_heads, group * tokens, self.head_dim))?;
         let seen = k.dim(2)?;
         let scores = q.matmul(&k.transpose(D::Minus1, D::Minus2)?)?;
+        let scores = match self.softcap {
+            Some(cap) => softcapped(&scores, cap)?,
+            None => scores,
+        };
         let scores = scores
             .reshape((states, self.n_heads, tokens, seen))?
-            .broadcast_add(&frame.mask)?;
+            .broadcast_add(frame.mask(self.kind))?;
         let weights = ops::softmax_last_dim(&scores)?;
         let weights = weights.reshape((states, self.n_kv_heads, group * tokens, seen))?;
         let mixed = weights
@@ -132,17 +143,50 @@ impl Layer {
             .forward(&mixed.reshape((states, tokens, ()))?)
     }
 
-    fn rotate(&self, x: &Tensor, frame: &Frame) -> candle_core::Result<Tensor> {
-        match self.decoder.rope {
-            RopePairing::Half => rotary_emb::rope_thd(x, &frame.cos, &frame.sin),
+    /// Queries or keys, normed head by head or all heads together, as the norm's width says.
+    fn heads(
+        &self,
+        projection: &Linear,
+        norm: &Option<RmsNorm>,
+        x: &Tensor,
+        n: usize,
+    ) -> candle_core::Result<Tensor> {
+        let (states, tokens, _) = x.dims3()?;
+        let flat = projection.forward(x)?;
+        let split = |x: Tensor| x.reshape((states, tokens, n, self.head_dim));
+        let Some(norm) = norm else {
+            return split(flat);
+        };
+        match norm.clone().into_inner().weight().dim(0)? == self.head_dim {
+            true => norm.forward(&split(flat)?),
+            false => split(norm.forward(&flat)?),
         }
     }
+}
 
-    fn mlp(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let gate = self.ffn_gate.forward(x)?;
-        let gate = match self.decoder.activation {
-            Activation::Silu => gate.silu()?,
-        };
-        self.ffn_down.forward(&(gate * self.ffn_up.forward(x)?)?)
+/// Query, key and value projections; some architectures store them as one tensor.
+fn projections(weights: &Weights, config: &Config, layer: usize) -> Result<[Linear; 3]> {
+    let named = |name: &str| format!("blk.{layer}.{name}");
+    let Some(all) = weights.optional(&named("attn_qkv.weight"))? else {
+        let linear = |name: &str| weights.linear(&named(name));
+        return Ok([linear("attn_q")?, linear("attn_k")?, linear("attn_v")?]);
+    };
+    let q = config.n_heads * config.head_dim;
+    let kv = config.n_kv_heads * config.head_dim;
+    let part = |at, rows| -> Result<Linear> {
+        Ok(Linear::new(all.narrow(0, at, rows)?.contiguous()?, None))
+    };
+    Ok([part(0, q)?, part(q, kv)?, part(q + kv, kv)?])
+}
+
+fn normed(norm: &Option<RmsNorm>, x: &Tensor) -> candle_core::Result<Tensor> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => Ok(x.clone()),
     }
+}
+
+/// c · tanh(x / c).
+pub(super) fn softcapped(x: &Tensor, cap: f64) -> candle_core::Result<Tensor> {
+    (x / cap)?.tanh()? * cap
 }

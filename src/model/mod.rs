@@ -7,25 +7,28 @@
 mod config;
 mod frame;
 mod layer;
+mod mlp;
+mod rotary;
 mod weights;
 
-pub use config::Config;
+pub use config::{Config, Experts, LayerKind};
 pub use frame::Frame;
 pub use layer::KvCache;
 
-use crate::arch::Arch;
+use crate::arch::{Arch, RopeScaling};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use candle_nn::{Linear, Module, RmsNorm};
-use layer::Layer;
+use layer::{Layer, softcapped};
+use rotary::Rotary;
 use weights::Weights;
 
 /// A decoder-only transformer in memory.
 pub struct Model {
     config: Config,
     device: Device,
-    inv_freq: Vec<f32>,
+    rotary: Rotary,
     embedding: Tensor,
     layers: Vec<Layer>,
     norm: RmsNorm,
@@ -48,15 +51,16 @@ impl Model {
         let weights = Weights::new(checkpoint, arch, &config, device)?;
         let mut layers = Vec::new();
         for index in 0..config.n_layers {
-            layers.push(Layer::load(&weights, &config, arch.decoder, index)?);
+            layers.push(Layer::load(&weights, &config, index)?);
             progress(index + 1, config.n_layers);
         }
         let embedding = weights.tensor("token_embd.weight")?;
         let head = weights.optional("output.weight")?;
         let norm = weights.tensor("output_norm.weight")?;
-        let inv_freq = config.inv_freq(&weights)?;
+        let scaling = RopeScaling::of(arch, checkpoint)
+            .with_context(|| checkpoint.path().display().to_string())?;
         Ok(Self {
-            inv_freq,
+            rotary: Rotary::new(&config, &scaling, &weights)?,
             head: Linear::new(head.unwrap_or_else(|| embedding.clone()), None),
             norm: RmsNorm::new(norm, config.rms_norm_eps),
             embedding,
@@ -77,7 +81,8 @@ impl Model {
     }
 
     /// Lays out tokens for all layers. `positions`: one a token. `visible`: for each token, the
-    /// columns that it sees of `columns` in all, the cached tokens first and then these.
+    /// columns that it sees of `columns` in all, the cached tokens first and then these; its
+    /// nearest neighbours first, because layers with a sliding window see only so many of them.
     ///
     /// # Errors
     /// Only what candle reports.
@@ -87,7 +92,9 @@ impl Model {
         columns: usize,
         visible: &[Vec<usize>],
     ) -> Result<Frame> {
-        Frame::new(&self.inv_freq, positions, columns, visible, &self.device)
+        let window = self.config.sliding_window;
+        let (rotary, device) = (&self.rotary, &self.device);
+        Frame::new(rotary, window, positions, columns, visible, device)
     }
 
     /// Token embeddings, [1, tokens, hidden_size].
@@ -102,7 +109,11 @@ impl Model {
             );
         }
         let ids = Tensor::new(tokens, &self.device)?;
-        Ok(self.embedding.index_select(&ids, 0)?.unsqueeze(0)?)
+        let rows = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?;
+        match self.config.embedding_scale == 1.0 {
+            true => Ok(rows),
+            false => Ok((rows * self.config.embedding_scale)?),
+        }
     }
 
     /// One layer's output, [states, tokens, hidden_size] in and out. States are independent of
@@ -130,7 +141,15 @@ impl Model {
     /// Only what candle reports.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let hidden = self.norm.forward(&hidden.contiguous()?)?;
-        Ok(self.head.forward(&hidden)?)
+        let logits = self.head.forward(&hidden)?;
+        let logits = match self.config.logit_scale == 1.0 {
+            true => logits,
+            false => (logits / self.config.logit_scale)?,
+        };
+        match self.config.final_softcap {
+            Some(cap) => Ok(softcapped(&logits, cap)?),
+            None => Ok(logits),
+        }
     }
 
     /// Logits at every position of one text under a keep set, [tokens, vocab_size].
@@ -140,8 +159,7 @@ impl Model {
     pub fn forward(&self, tokens: &[u32], keep: &[usize]) -> Result<Tensor> {
         ensure!(!tokens.is_empty(), "an empty text has no next token");
         let positions: Vec<usize> = (0..tokens.len()).collect();
-        let window = self.config.sliding_window.unwrap_or(usize::MAX);
-        let past = |i: usize| ((i + 1).saturating_sub(window)..=i).collect();
+        let past = |i: usize| (0..=i).rev().collect();
         let visible: Vec<Vec<usize>> = positions.iter().map(|&i| past(i)).collect();
         let frame = self.frame(&positions, tokens.len(), &visible)?;
         let mut hidden = self.embed(tokens)?;

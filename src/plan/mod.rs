@@ -42,7 +42,7 @@ pub struct Plan {
     /// The families and protocols that counted, as `family/protocol`: those in which the original
     /// can be measured.
     pub counted: Vec<String>,
-    /// One entry a dropped layer, in the order of dropping.
+    /// What went, in the order of going.
     pub steps: Vec<Step>,
 }
 
@@ -68,16 +68,16 @@ impl Plan {
     }
 }
 
-/// One layer less.
+/// One layer less, or one group of layers that go together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The layer that went.
-    pub layer: usize,
+    /// The layers that went.
+    pub layers: Vec<usize>,
     /// The objective after it: weighted mean fall of the continuous scores since the whole
     /// model, nats, on the select split.
     pub loss: f64,
     /// The fall of every family, nats.
     pub families: BTreeMap<Family, f64>,
-    /// How many layers were tried at this step.
+    /// How many layers or groups were tried at this step.
     pub tried: usize,
 }

@@ -6,12 +6,12 @@
 
 use super::objective::Objective;
 use super::{Plan, SCHEMA_VERSION, Step};
-use crate::arch::KeepSet;
+use crate::arch::{KeepSet, Layers};
 use crate::eval::{Engine, Progress, Question, Share};
 use crate::importance::Profile;
 use crate::model::Model;
-use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
 
 /// Units of progress that a step counts.
 const STEP: u64 = 1000;
@@ -21,18 +21,68 @@ const STEP: u64 = 1000;
 pub struct Budget {
     /// Layers that stay.
     pub keep: usize,
-    /// Layers tried at each step.
+    /// Layers, or groups of layers that go together, tried at each step.
     pub candidates: usize,
     /// Whether the first and the last layer may go.
     pub free_ends: bool,
 }
 
-/// Chooses the layers that stay, on the select split's questions.
+impl Budget {
+    /// The layers that must stay.
+    fn stay(&self, layers: &Layers) -> Vec<usize> {
+        let mut stay = layers.protected();
+        if !self.free_ends {
+            stay.extend([0, layers.len() - 1]);
+        }
+        stay
+    }
+
+    /// Checks, before any work, that a model's pattern has a set of so many layers.
+    ///
+    /// # Errors
+    /// A number of layers that cannot stay, with the nearest that can.
+    pub fn check(&self, layers: &Layers) -> Result<()> {
+        let n_layers = layers.len();
+        ensure!(self.keep > 0, "keep at least one layer");
+        ensure!(
+            self.keep <= n_layers,
+            "the model has {n_layers} layers: it cannot keep {}",
+            self.keep
+        );
+        let (all, stay) = (KeepSet::all(n_layers), self.stay(layers));
+        let costs = vec![0.0; n_layers];
+        let found = |size: usize| layers.cheapest(&all, size, &costs, &stay, &[]);
+        if let Some(set) = found(self.keep) {
+            return layers.check(&set);
+        }
+        let below = (1..self.keep).rev().find(|&size| found(size).is_some());
+        let above = (self.keep..=n_layers).find(|&size| found(size).is_some());
+        let near: Vec<String> = below.into_iter().chain(above).map(|n| n.to_string()).collect();
+        let rules = layers.rules();
+        bail!(
+            "{} of {n_layers} layers cannot stay{}{}: --keep {} can",
+            self.keep,
+            match self.free_ends {
+                true => "",
+                false => " while the first and the last are protected (--free-ends lets them go)",
+            },
+            match rules.is_empty() {
+                true => String::new(),
+                false => format!(", because {}", rules.join("; ")),
+            },
+            near.join(" or ")
+        )
+    }
+}
+
+/// Chooses the layers that stay, on the select split's questions. Where the architecture has a
+/// pattern, layers go in the smallest groups that leave it whole.
 ///
 /// # Errors
 /// A budget that cannot be met; what the engine reports.
 pub fn search(
     model: &Model,
+    layers: &Layers,
     profile: &Profile,
     questions: &[Question],
     objective: &Objective,
@@ -45,19 +95,13 @@ pub fn search(
         "the profile has {} layers, the model {n_layers}: is it another model's profile?",
         profile.layers.len()
     );
-    let mut scores = first_scores(profile, objective, budget);
-    let to_drop = n_layers.saturating_sub(budget.keep);
-    ensure!(budget.keep > 0, "keep at least one layer");
-    ensure!(
-        budget.keep <= n_layers,
-        "the model has {n_layers} layers: it cannot keep {}",
-        budget.keep
-    );
-    ensure!(
-        to_drop <= scores.len(),
-        "{to_drop} of {n_layers} layers cannot go while the first and last are protected: keep more, or pass --free-ends"
-    );
-
+    budget.check(layers)?;
+    let stay = budget.stay(layers);
+    let mut costs: Vec<f64> = vec![0.0; n_layers];
+    for layer in &profile.layers {
+        costs[layer.layer] = objective.expected(layer);
+    }
+    let to_drop = n_layers - budget.keep;
     let engine = Engine::new(model);
     let mut keep = KeepSet::all(n_layers);
     // A step costs about as much as another, and the whole model about as one step's quarter.
@@ -72,28 +116,33 @@ pub fn search(
     let whole = whole.first().context("the whole model has answers")?;
     let (mut steps, mut loss) = (Vec::new(), 0.0);
     while keep.len() > budget.keep {
-        let tried = most_promising(&scores, budget.candidates);
-        let masks: Vec<KeepSet> = tried.iter().map(|&layer| keep.drop_layer(layer)).collect();
-        let answers = step(&engine, questions, &masks, STEP, progress)?;
-        let outcomes = tried.iter().zip(&answers).map(|(&layer, answers)| {
+        let tried = most_promising(layers, &keep, &costs, &stay, budget);
+        let masks: Vec<KeepSet> = tried.iter().map(|group| keep.drop_layers(group)).collect();
+        let worth = STEP * tried.first().map_or(1, Vec::len) as u64;
+        let answers = step(&engine, questions, &masks, worth, progress)?;
+        let mut best: Option<Step> = None;
+        for (group, answers) in tried.iter().zip(&answers) {
             let families = Objective::falls(questions, whole, answers);
-            (layer, objective.loss(&families), families)
-        });
-        let outcomes: Vec<_> = outcomes.collect();
-        for (layer, after, _) in &outcomes {
-            scores.insert(*layer, after - loss);
+            let after = objective.loss(&families);
+            let each = (after - loss) / group.len() as f64;
+            for &layer in group {
+                costs[layer] = each;
+            }
+            let found = Step {
+                layers: group.clone(),
+                loss: after,
+                families,
+                tried: tried.len(),
+            };
+            let cheaper = |best: &Step| each < (best.loss - loss) / best.layers.len() as f64;
+            if best.as_ref().is_none_or(cheaper) {
+                best = Some(found);
+            }
         }
-        let best = outcomes.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
-        let (layer, after, families) = best.context("no layer may go")?;
-        keep = keep.drop_layer(layer);
-        scores.remove(&layer);
-        loss = after;
-        steps.push(Step {
-            layer,
-            loss,
-            families,
-            tried: masks.len(),
-        });
+        let best = best.context("no layer may go")?;
+        keep = keep.drop_layers(&best.layers);
+        loss = best.loss;
+        steps.push(best);
     }
     Ok(Plan {
         schema_version: SCHEMA_VERSION,
@@ -122,23 +171,31 @@ fn step(
     engine.log_probs(questions, masks, &share)
 }
 
-/// What the profile expects of every layer that may go.
-fn first_scores(profile: &Profile, objective: &Objective, budget: Budget) -> BTreeMap<usize, f64> {
-    let last = profile.layers.len().saturating_sub(1);
-    let may_go = |layer: usize| budget.free_ends || (layer != 0 && layer != last);
-    profile
-        .layers
-        .iter()
-        .filter(|layer| may_go(layer.layer))
-        .map(|layer| (layer.layer, objective.expected(layer)))
-        .collect()
-}
-
-/// The layers with the lowest last score, in layer order.
-fn most_promising(scores: &BTreeMap<usize, f64>, candidates: usize) -> Vec<usize> {
-    let mut ranked: Vec<(usize, f64)> = scores.iter().map(|(&l, &s)| (l, s)).collect();
-    ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let mut tried: Vec<usize> = ranked.iter().take(candidates.max(1)).map(|r| r.0).collect();
-    tried.sort_unstable();
-    tried
+/// The groups of layers that cost least by their last score, and after which the budget can
+/// still be met.
+fn most_promising(
+    layers: &Layers,
+    keep: &KeepSet,
+    costs: &[f64],
+    stay: &[usize],
+    budget: Budget,
+) -> Vec<Vec<usize>> {
+    let mean = |group: &[usize]| {
+        let sum: f64 = group.iter().map(|&layer| costs[layer]).sum();
+        sum / group.len() as f64
+    };
+    let free = keep.layers().iter().filter(|layer| !stay.contains(layer));
+    let mut groups: BTreeSet<Vec<usize>> = free
+        .map(|&layer| layers.group(layer, keep, costs, stay))
+        .filter(|group| !group.is_empty())
+        .collect();
+    groups.retain(|group| {
+        let left = keep.drop_layers(group);
+        layers.cheapest(&left, budget.keep, costs, stay, &[]).is_some()
+    });
+    let mut ranked: Vec<Vec<usize>> = groups.into_iter().collect();
+    ranked.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
+    ranked.truncate(budget.candidates.max(1));
+    ranked.sort_unstable();
+    ranked
 }

@@ -7,16 +7,20 @@ use super::size_label::size_label;
 use crate::arch::Arch;
 use crate::checkpoint::gguf::{self, Value, keys};
 use crate::checkpoint::{DType, OutTensor};
-use crate::convert::{OutType, Target, file_type, gguf_metadata, kept_tensors, parameter_count};
-use anyhow::{Context, Result, bail};
+use crate::convert::{OutType, Target, file_type, gguf_metadata, kept_tensors};
+use anyhow::Result;
 use std::thread;
 
 type Entries<'a> = Vec<(String, Value<'a>)>;
 
 pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<()> {
     let (checkpoint, keep) = (request.checkpoint, request.keep);
+    if checkpoint.gguf().is_none() {
+        // GGUF has no words for every pattern that config.json can list layer by layer.
+        arch.layers(checkpoint)?.by_arrays(true).check_kinds(keep)?;
+    }
     let tensors = kept_tensors(checkpoint, arch, keep, Target::Gguf, request.outtype)?;
-    let label = size_label(parameter_count(&tensors));
+    let label = size_label(&tensors);
     let mut entries: Entries = match checkpoint.gguf() {
         Some(metadata) => metadata
             .iter()
@@ -32,7 +36,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         )?,
     };
     let provenance = Provenance::of(request, arch)?;
-    rewrite(&mut entries, arch, &provenance, &label)?;
+    rewrite(&mut entries, request, arch, &provenance, &label)?;
     if let Some(number) = outtype_number(request) {
         set(&mut entries, keys::FILE_TYPE, Value::u32(number));
     }
@@ -91,27 +95,26 @@ fn main_type(tensors: &[OutTensor]) -> DType {
 }
 
 /// Rewrites what depends on the layers.
-fn rewrite(entries: &mut Entries, arch: &Arch, provenance: &Provenance, label: &str) -> Result<()> {
+fn rewrite(
+    entries: &mut Entries,
+    request: &Request,
+    arch: &Arch,
+    provenance: &Provenance,
+    label: &str,
+) -> Result<()> {
     let (n_layers, kept) = (provenance.source_layers, &provenance.kept);
-    let prefix = format!("{}.", arch.name);
-    for (key, value) in entries.iter_mut() {
-        let Some(suffix) = key.strip_prefix(&prefix) else {
-            continue;
-        };
-        let per_layer = value.array().is_some_and(|(_, len)| len == n_layers as u64);
-        if per_layer && kept.len() != n_layers {
-            *value = match arch.slices_array(suffix) {
-                true => value.select(kept.layers()).context("an array of layers")?,
-                false => bail!(
-                    "{key} is an array with one element a layer, and slim does not know what it means: pruning would shift it"
-                ),
-            };
+    if let Some(metadata) = request.checkpoint.gguf() {
+        for (key, value) in arch.gguf_layer_keys(metadata, kept, n_layers)? {
+            set(entries, &key, value);
         }
+    }
+    for (key, flags) in arch.layers(request.checkpoint)?.needed_arrays(kept) {
+        set(entries, &arch.key(key), Value::bools(&flags));
     }
     let block_count = u32::try_from(kept.len())?;
     set(
         entries,
-        &keys::of(&arch.name, keys::BLOCK_COUNT),
+        &arch.key(keys::BLOCK_COUNT),
         Value::u32(block_count),
     );
     if kept.len() != n_layers {

@@ -48,7 +48,9 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         }
         (None, None) => bail!("no metadata"),
     };
-    edit(&mut config, arch, &provenance)?;
+    // Every other field stays as it is.
+    arch.rewrite_layer_fields(&mut config, keep, provenance.source_layers)?;
+    config.insert("num_hidden_layers".to_owned(), json!(keep.len()));
     if let OutType::Only(dtype) = request.outtype {
         set_dtype(&mut config, dtype);
     }
@@ -110,25 +112,6 @@ fn rebuilt(vocabulary: &Vocabulary) -> Result<Beside> {
 fn matrix_type(tensors: &[OutTensor]) -> DType {
     let matrix = tensors.iter().find(|tensor| tensor.shape.len() > 1);
     matrix.map_or(DType::F32, |tensor| tensor.dtype)
-}
-
-/// Rewrites what depends on the layers; every other field stays as it is.
-fn edit(config: &mut Map<String, Value>, arch: &Arch, provenance: &Provenance) -> Result<()> {
-    let (n_layers, kept) = (provenance.source_layers, &provenance.kept);
-    for (field, value) in config.iter_mut() {
-        let Value::Array(elements) = value else {
-            continue;
-        };
-        if arch.slices_field(field) && kept.len() != n_layers {
-            let mut layer = 0;
-            elements.retain(|_| {
-                layer += 1;
-                kept.contains(layer - 1)
-            });
-        }
-    }
-    config.insert("num_hidden_layers".to_owned(), json!(kept.len()));
-    Ok(())
 }
 
 /// transformers 5 writes `dtype`, 4 wrote `torch_dtype`.

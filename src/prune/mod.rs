@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub outtype: OutType,
     /// `tokenizer.ggml.pre`, where it cannot be told from the tokenizer's files.
     pub tokenizer_pre: Option<&'a str>,
+    /// Whether the result may need a runtime that reads one flag a layer from arrays.
+    pub layer_arrays: bool,
     /// How the keep set came about, as JSON, kept in the file.
     pub measured: Option<String>,
 }
@@ -67,7 +69,7 @@ pub fn check(checkpoint: &Checkpoint, target: &Path) -> Result<()> {
     let arch = Arch::of(checkpoint)?;
     arch.check_complete(checkpoint)?;
     // Layers of different shapes can be copied, but not run or converted.
-    if !arch.has_layer_arrays(checkpoint) {
+    if arch.is_described() && !arch.has_layer_arrays(checkpoint) {
         Config::read(arch, checkpoint)?.check_shapes(arch, checkpoint)?;
     }
     Ok(())
@@ -83,13 +85,8 @@ pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<()> {
     let arch = Arch::of(request.checkpoint)?;
     let n_layers = arch.n_layers(request.checkpoint)?;
     request.keep.check(n_layers)?;
-    if let Some(files) = request
-        .checkpoint
-        .hf()
-        .filter(|_| request.keep.len() < n_layers)
-    {
-        arch.check_layer_fields(&files.config, n_layers)?;
-    }
+    let layers = arch.layers(request.checkpoint)?;
+    layers.by_arrays(request.layer_arrays).check(request.keep)?;
     match target_format(request.target)? {
         Format::Gguf => gguf::write(request, arch, progress),
         _ => hf::write(request, arch, progress),
