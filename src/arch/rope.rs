@@ -1,7 +1,7 @@
 //! Rotary position scaling, as config.json and GGUF say it.
 
-use super::params::hf_field;
 use super::Arch;
+use super::params::hf_field;
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -69,7 +69,10 @@ impl RopeScaling {
         let of_kind = |name: &str| scaling.get(name).and_then(Value::as_object);
         if let Some(local) = of_kind("sliding_attention") {
             let scaled = rope_type(local) != "default";
-            ensure!(!scaled, "config.json: rope scaling of sliding_attention layers is not known");
+            ensure!(
+                !scaled,
+                "config.json: rope scaling of sliding_attention layers is not known"
+            );
         }
         let scaling = of_kind("full_attention").unwrap_or(scaling);
         let number = |name: &str| {
@@ -170,28 +173,31 @@ impl RopeScaling {
         Some((0..head_dim / 2).map(|i| divisor(i) as f32).collect())
     }
 
-    /// Finds the parameters behind a `rope_freqs.weight`, which GGUF does not name.
+    /// Finds the parameters behind a `rope_freqs.weight`, which GGUF does not name: the published
+    /// ones, else others that give the same factors.
     ///
     /// # Errors
-    /// Factors that the published Llama 3 parameters do not give: they cannot be named in
-    /// config.json.
+    /// Factors that no parameters of Llama 3's formula give: config.json cannot name them.
     pub fn from_freq_factors(factors: &[f32], theta: f64) -> Result<Self> {
-        let (low_freq_factor, high_freq_factor, original_context) = LLAMA3;
+        let dim = 2 * factors.len();
+        let gives = |scaling: &Self| {
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs();
+            let expected = scaling.freq_factors(dim, theta);
+            expected.is_some_and(|e| factors.iter().zip(&e).all(close))
+        };
         let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
-        let scaling = Self::Llama3 {
+        let (low_freq_factor, high_freq_factor, original_context) = LLAMA3;
+        let published = Self::Llama3 {
             factor,
             low_freq_factor,
             high_freq_factor,
             original_context,
         };
-        let expected = scaling.freq_factors(2 * factors.len(), theta);
-        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 * b.abs();
-        let fits = expected.is_some_and(|e| factors.iter().zip(&e).all(close));
-        ensure!(
-            fits,
-            "rope_freqs.weight is not Llama 3's scaling by {factor}: config.json has no words for it, so write GGUF instead"
-        );
-        Ok(scaling)
+        let candidates = [Some(published), fitted(factors, factor, theta)];
+        let found = candidates.into_iter().flatten().find(gives);
+        found.with_context(|| {
+            format!("rope_freqs.weight is not Llama 3's scaling by {factor}: config.json has no words for it, so write GGUF instead")
+        })
     }
 
     /// The `rope_scaling` object of config.json, `None` where there is no scaling.
@@ -227,6 +233,28 @@ impl RopeScaling {
             })),
         }
     }
+}
+
+/// Between the two limits 1 / divisor falls linearly with the frequency, which gives two of the
+/// three other parameters; the third only scales them, and is set to its published value.
+fn fitted(factors: &[f32], factor: f64, theta: f64) -> Option<RopeScaling> {
+    let dim = 2 * factors.len();
+    let between = factors.iter().enumerate().filter_map(|(i, &divisor)| {
+        let divisor = f64::from(divisor);
+        let smooth = (1.0 / divisor - 1.0 / factor) / (1.0 - 1.0 / factor);
+        let frequency = theta.powf(-2.0 * i as f64 / dim as f64);
+        (divisor > 1.0 && divisor < factor).then_some((frequency, smooth))
+    });
+    let points: Vec<(f64, f64)> = between.collect();
+    let (first, last) = (points.first()?, points.last().filter(|_| points.len() > 1)?);
+    let slope = (first.1 - last.1) / (first.0 - last.0);
+    let span = 1.0 / (slope * first.0 - first.1);
+    Some(RopeScaling::Llama3 {
+        factor,
+        low_freq_factor: LLAMA3.0,
+        high_freq_factor: LLAMA3.0 + span,
+        original_context: (2.0 * std::f64::consts::PI * slope * span).round(),
+    })
 }
 
 fn rope_type(scaling: &Map<String, Value>) -> &str {
@@ -280,6 +308,20 @@ mod tests {
         assert!(factors.windows(2).all(|pair| pair[0] <= pair[1]));
         let found = RopeScaling::from_freq_factors(&factors, 500_000.0).unwrap();
         assert_eq!(found, scaling);
+        // Parameters that no published model has: others that give the same factors will do.
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 2.0,
+            high_freq_factor: 16.0,
+            original_context: 2048.0,
+        };
+        let factors = scaling.freq_factors(128, 10_000.0).unwrap();
+        let found = RopeScaling::from_freq_factors(&factors, 10_000.0).unwrap();
+        let again = found.freq_factors(128, 10_000.0).unwrap();
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4 * b;
+        assert!(factors.iter().zip(&again).all(close), "{found:?}");
+        let random = [1.0, 7.0, 2.0, 8.0, 3.0];
+        assert!(RopeScaling::from_freq_factors(&random, 10_000.0).is_err());
     }
 
     #[test]

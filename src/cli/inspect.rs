@@ -2,8 +2,9 @@
 
 use super::Passed;
 use super::{show, show_json};
-use crate::arch::Arch;
+use crate::arch::{Arch, KeepSet, Layers, ranges};
 use crate::checkpoint::Checkpoint;
+use crate::model::Config;
 use anyhow::Result;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         *types.entry(tensor.dtype.name().into_owned()).or_default() += 1;
         parameters += tensor.shape.iter().product::<u64>();
     }
+    let layers = arch.layers(&checkpoint)?;
     let provenance = provenance(&checkpoint);
     if args.json {
         let found = json!({
@@ -39,7 +41,9 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
             "bytes": checkpoint.total_bytes(),
             "tensors": checkpoint.tensors().len(),
             "types": types,
-            "may_go": format!("0-{}", n_layers - 1),
+            "can": abilities(arch, &checkpoint),
+            "pattern": layers.rules(),
+            "may_go": groups(&layers),
             "slim": provenance,
         });
         show_json(&found)?;
@@ -55,14 +59,10 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
             format!("{:.1} MB", checkpoint.total_bytes() as f64 / 1e6),
         ),
         ("tensors", types.join(", ")),
-        (
-            "may go",
-            format!(
-                "0-{}: all layers are alike (prune protects the first and the last unless --free-ends)",
-                n_layers - 1
-            ),
-        ),
+        ("slim can", abilities(arch, &checkpoint).join(", ")),
     ];
+    rows.extend(layers.rules().into_iter().map(|rule| ("pattern", rule)));
+    rows.push(("may go", may_go(&layers)));
     rows.extend(
         provenance
             .iter()
@@ -74,6 +74,56 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     }
     show(&text)?;
     Ok(true)
+}
+
+/// What slim can do with such a checkpoint.
+fn abilities(arch: &Arch, checkpoint: &Checkpoint) -> Vec<&'static str> {
+    let runs = Config::read(arch, checkpoint).is_ok() && arch.check_keys(checkpoint).is_ok();
+    match runs {
+        true => vec!["prune", "convert", "score"],
+        false => vec!["prune (--drop-layers)"],
+    }
+}
+
+/// For every layer the fewest that can go with it, by original index; a layer that must stay has
+/// none.
+fn groups(layers: &Layers) -> BTreeMap<usize, String> {
+    let all = KeepSet::all(layers.len());
+    // What goes together with a layer should stand near it.
+    let near = |layer: usize| {
+        (0..layers.len())
+            .map(|l| l.abs_diff(layer) as f64)
+            .collect()
+    };
+    let group = |layer: usize| -> Option<String> {
+        let costs: Vec<f64> = near(layer);
+        let group = layers.group(layer, &all, &costs, &layers.protected());
+        (!group.is_empty()).then(|| ranges(&group))
+    };
+    let found = |layer: usize| group(layer).map(|group| (layer, group));
+    (0..layers.len()).filter_map(found).collect()
+}
+
+fn may_go(layers: &Layers) -> String {
+    let last = layers.len() - 1;
+    if let Some(reason) = layers.refused() {
+        return format!("none: {reason}");
+    }
+    if layers.all_alike() {
+        return format!(
+            "0-{last}: all layers are alike (prune protects the first and the last unless --free-ends)"
+        );
+    }
+    let mut distinct: Vec<String> = Vec::new();
+    for group in groups(layers).into_values() {
+        if !distinct.contains(&group) {
+            distinct.push(group);
+        }
+    }
+    match distinct.is_empty() {
+        true => "none".to_owned(),
+        false => format!("together, at the least: {}", distinct.join(" or ")),
+    }
 }
 
 /// What an earlier run of slim wrote into the file.

@@ -36,7 +36,7 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     depth: Depth,
-    /// Layers to drop, as 20-27,3
+    /// Layers to drop, as 20-27,3; none only converts
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["keep", "drop", "plan"])]
     drop_layers: Option<String>,
     /// A plan that `slim plan` wrote
@@ -79,7 +79,11 @@ impl Args {
     fn decided(&self, checkpoint: &Checkpoint) -> Result<Option<Decided>> {
         let n_layers = Arch::of(checkpoint)?.n_layers(checkpoint)?;
         if let Some(layers) = &self.drop_layers {
-            let keep = KeepSet::without(n_layers, &parse_ranges(layers)?)?;
+            let dropped = match layers.as_str() {
+                "none" => Vec::new(),
+                some => parse_ranges(some)?,
+            };
+            let keep = KeepSet::without(n_layers, &dropped)?;
             return Ok(Some(Decided { keep, plan: None }));
         }
         let Some(path) = &self.plan else {

@@ -1,6 +1,6 @@
 //! Metadata of the other format, as its stock converter or its model class would write them.
 
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{Role, Vocabulary};
 use crate::arch::{Activation, Arch, ParamType, Params, RopeScaling, shortest};
 use crate::checkpoint::gguf::{Value, keys};
 use crate::checkpoint::{Checkpoint, DType};
@@ -126,10 +126,17 @@ pub fn hf_config(
     }
     if let Some(rule) = &arch.attention_scale {
         let scale = arch.source_attention_scale(checkpoint, &params)?;
-        set(&rule.hf, json!(shortest(scale.powi(-2) as f32)));
+        // The width of a head, which transformers takes as a whole number only.
+        set(&rule.hf, json!(scale.powi(-2).round() as u64));
     }
-    let (rotary, head_dim) = (params.get("rope.dimension_count"), params.head_dim()? as f64);
-    if let Some(part) = rotary.map(|dims| dims / head_dim).filter(|&part| part != 1.0) {
+    let (rotary, head_dim) = (
+        params.get("rope.dimension_count"),
+        params.head_dim()? as f64,
+    );
+    if let Some(part) = rotary
+        .map(|dims| dims / head_dim)
+        .filter(|&part| part != 1.0)
+    {
         set("partial_rotary_factor", json!(shortest(part as f32)));
     }
     for (field, kinds) in arch.layers(checkpoint)?.fields() {
@@ -140,6 +147,8 @@ pub fn hf_config(
     for (field, token) in [
         ("bos_token_id", vocabulary.bos()),
         ("eos_token_id", vocabulary.eos()),
+        // Said even where there is none: some classes have a default outside the vocabulary.
+        ("pad_token_id", vocabulary.role(Role::Pad)),
     ] {
         set(field, json!(token));
     }

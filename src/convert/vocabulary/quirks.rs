@@ -1,6 +1,6 @@
 //! What no tokenizer file says, but the model line has settled.
 
-use super::Vocabulary;
+use super::{Model, Vocabulary};
 
 /// Model types whose texts never get a space prefix, whatever the SentencePiece file says.
 const NO_SPACE_PREFIX: [&str; 7] = [
@@ -13,7 +13,7 @@ const NO_SPACE_PREFIX: [&str; 7] = [
     "t5gemma",
 ];
 
-/// Model types of the llama line, to which the next rule applies.
+/// Model types of the llama line, to which the next rules apply.
 const LLAMA_LINE: [&str; 6] = [
     "llama",
     "mistral",
@@ -31,6 +31,10 @@ const TRAINED_WITHOUT_BOS: usize = 49_152;
 pub(crate) fn apply(vocabulary: &mut Vocabulary, model_type: &str) {
     if NO_SPACE_PREFIX.contains(&model_type) {
         vocabulary.add_space_prefix = Some(false);
+    }
+    // Only there does a byte-level vocabulary say what it never does anyway.
+    if !LLAMA_LINE.contains(&model_type) && matches!(vocabulary.model, Model::Bpe { .. }) {
+        vocabulary.add_space_prefix = None;
     }
     if LLAMA_LINE.contains(&model_type) && vocabulary.tokens.len() == TRAINED_WITHOUT_BOS {
         vocabulary.add_bos = Some(false);
