@@ -67,7 +67,7 @@ fn all_layers(model: &Model) -> Vec<usize> {
 
 #[test]
 fn logits_are_those_of_transformers_from_either_format() {
-    for (name, folder) in runnable() {
+    for (_, folder) in runnable() {
         let expected = Golden::read(&folder);
         let mut sources = vec![folder.clone()];
         let converted = ["converted.f32.gguf", "converted.bf16.gguf"];

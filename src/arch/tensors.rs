@@ -207,11 +207,15 @@ impl Arch {
                 ),
             };
         }
-        let experts = self.params(checkpoint)?.get("expert_count");
+        // Only Hugging Face has a tensor an expert.
+        let experts = match checkpoint.hf() {
+            Some(_) => self.params(checkpoint)?.get("expert_count"),
+            None => None,
+        };
         for slot in self.slots(n_layers) {
-            let wanted = match checkpoint.gguf() {
-                None if slot.rule.is_stacked() => experts.unwrap_or(1.0) as u64,
-                _ => 1,
+            let wanted = match slot.rule.is_stacked() {
+                true => experts.unwrap_or(1.0) as u64,
+                false => 1,
             };
             let there = found.get(&slot.gguf_name()).copied().unwrap_or_default();
             let absent = there == 0 && slot.rule.optional;

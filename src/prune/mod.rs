@@ -87,6 +87,10 @@ pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<()> {
     request.keep.check(n_layers)?;
     let layers = arch.layers(request.checkpoint)?;
     layers.by_arrays(request.layer_arrays).check(request.keep)?;
+    if let Some(files) = request.checkpoint.hf() {
+        // Whatever is written: what config.json says of layers must be understood.
+        arch.rewrite_layer_fields(&mut files.config.clone(), request.keep, n_layers)?;
+    }
     match target_format(request.target)? {
         Format::Gguf => gguf::write(request, arch, progress),
         _ => hf::write(request, arch, progress),

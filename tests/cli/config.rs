@@ -102,10 +102,10 @@ fn layer_types_keeps_the_kept_layers_entries() {
 fn an_array_of_unknown_meaning_with_an_element_a_layer_is_refused_by_name() {
     let bench = Bench::new();
     tiny::with_config(&bench, "tiny", |config| {
-        config.insert("no_rope_layers".into(), json!(vec![1; N_LAYERS]));
+        config.insert("mystery_layers".into(), json!(vec![1; N_LAYERS]));
     });
     let ran = bench.slim("prune --drop-layers 1 tiny small");
-    assert_eq!(ran.unlike_an_error(&["no_rope_layers", "layer"]), None);
+    assert_eq!(ran.unlike_an_error(&["mystery_layers", "layer"]), None);
     assert_eq!(bench.names(), ["tiny"]);
 }
 

@@ -99,6 +99,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             target: &target,
             outtype: OutType::Keep,
             tokenizer_pre: None,
+            layer_arrays: false,
             measured: None,
         };
         results.push(write(&request, &|_| {}));

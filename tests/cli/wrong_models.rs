@@ -32,7 +32,7 @@ fn with_field(bench: &Bench, name: &str, field: &str, value: Value) {
 #[test]
 fn an_unknown_architecture_is_refused_with_the_known_ones() {
     let bench = Bench::new();
-    with_field(&bench, "other", "model_type", json!("gemma2"));
+    with_field(&bench, "other", "model_type", json!("mamba3"));
     with_field(&bench, "none", "model_type", Value::Null);
     with_field(&bench, "gelu", "hidden_act", json!("gelu"));
     tiny::write(&bench, "tiny");
@@ -42,13 +42,13 @@ fn an_unknown_architecture_is_refused_with_the_known_ones() {
     // The same length: no offset changes.
     let mut bytes = fs::read(bench.path("other.gguf")).unwrap();
     let at = bytes.windows(5).position(|w| w == b"llama").unwrap();
-    bytes[at..at + 5].copy_from_slice(b"bloom");
+    bytes[at..at + 5].copy_from_slice(b"blurb");
     fs::write(bench.path("other.gguf"), bytes).unwrap();
     refused_in_any_layout(
         &bench,
         &[
-            ("other", &["gemma2", "slim knows", "llama"]),
-            ("other.gguf", &["bloom", "slim knows", "llama"]),
+            ("other", &["mamba3", "slim knows", "llama"]),
+            ("other.gguf", &["blurb", "slim knows", "llama"]),
             ("none", &["model_type"]),
             ("gelu", &["hidden_act", "gelu", "silu"]),
         ],
@@ -57,7 +57,7 @@ fn an_unknown_architecture_is_refused_with_the_known_ones() {
         &bench,
         &[
             ("inspect other", &["gemma2"]),
-            ("inspect other.gguf", &["bloom"]),
+            ("inspect other.gguf", &["blurb"]),
         ],
     );
 }
