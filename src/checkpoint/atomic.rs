@@ -194,8 +194,8 @@ impl AtomicFile {
 /// readers refuse, not a mixture.
 ///
 /// # Errors
-/// The system could not. Before the first file has its name, the targets are as they were;
-/// afterwards, those that have one are removed.
+/// The system could not. If it could not sync, the targets are as they were; if it could not name
+/// one, nothing that this run wrote stays.
 pub(crate) fn commit_together(files: Vec<AtomicFile>) -> Result<(), Error> {
     for file in &files {
         file.sync()?;

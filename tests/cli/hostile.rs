@@ -106,7 +106,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
         let _ = fs::remove_file(&target);
         let _ = fs::remove_dir_all(&target);
     }
-    results.into_iter().collect()
+    results.into_iter().try_for_each(|result| result.map(drop))
 }
 
 /// One file of a model under attack: the path that slim is given, the file that is damaged, and

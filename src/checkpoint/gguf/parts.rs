@@ -67,13 +67,12 @@ impl<'a> Parts<'a> {
                 _ => alignment.clone().cloned().collect(),
             };
             if count > 1 {
+                // In llama-gguf-split's order, so that the files are the same.
+                let number = |key: &str, value| (key.to_owned(), value);
                 keys.extend([
-                    (keys::SPLIT_NO.to_owned(), Value::u16(no as u16)),
-                    (keys::SPLIT_COUNT.to_owned(), Value::u16(count as u16)),
-                    (
-                        keys::SPLIT_TENSORS_COUNT.to_owned(),
-                        Value::i32(n_tensors as i32),
-                    ),
+                    number(keys::SPLIT_NO, Value::u16(no as u16)),
+                    number(keys::SPLIT_TENSORS_COUNT, Value::i32(n_tensors as i32)),
+                    number(keys::SPLIT_COUNT, Value::u16(count as u16)),
                 ]);
             }
             keys
