@@ -117,9 +117,23 @@ fn renumbered<'a>(
                 addend: 0.0,
             },
         };
+        if conversion.copied().is_none() {
+            check_readable(info)?;
+        }
         tensors.push(conversion.tensor(name, info.shape.clone()));
     }
     Ok(tensors)
+}
+
+/// Refuses to convert what cannot even be counted: a type newer than slim.
+fn check_readable(info: &TensorInfo) -> Result<()> {
+    ensure!(
+        info.dtype.block().is_some(),
+        "tensor {} is of a type newer than slim ({}), which can only be copied: from .gguf to .gguf, without --outtype",
+        info.name,
+        info.dtype
+    );
+    Ok(())
 }
 
 /// One checkpoint on its way into the other format.
@@ -152,12 +166,7 @@ impl<'a> Converter<'a, '_> {
                 Some(kept) => kept,
                 None => None,
             };
-            ensure!(
-                self.target == Target::Gguf || info.dtype.block().is_some(),
-                "tensor {} is of type {}, which slim cannot read: write a .gguf, which keeps its bytes",
-                info.name,
-                info.dtype
-            );
+            check_readable(info)?;
             let slot = Slot { layer, ..slot };
             if self.target == Target::HuggingFace && slot.rule.is_stacked() {
                 tensors.extend(self.experts_of(slot, info)?);
@@ -174,7 +183,9 @@ impl<'a> Converter<'a, '_> {
                 let part = |info: &&'a TensorInfo| Part::whole(info, RowOrder::Same);
                 let parts: Vec<Part> = stack.values().map(part).collect();
                 ensure!(
-                    parts.iter().all(|p| p.info.dtype == info.dtype && p.info.shape == info.shape),
+                    parts
+                        .iter()
+                        .all(|p| p.info.dtype == info.dtype && p.info.shape == info.shape),
                     "the experts of {} are not alike in type and shape",
                     slot.gguf_name()
                 );
@@ -188,7 +199,11 @@ impl<'a> Converter<'a, '_> {
     /// A stack of experts as one tensor an expert.
     fn experts_of(&self, slot: Slot, info: &'a TensorInfo) -> Result<Vec<OutTensor<'a>>> {
         let [count, rows, _] = info.shape.as_slice() else {
-            bail!("tensor {} is no stack of experts: {:?}", info.name, info.shape)
+            bail!(
+                "tensor {} is no stack of experts: {:?}",
+                info.name,
+                info.shape
+            )
         };
         let rows = *rows as usize;
         let expert = |expert: usize| {
@@ -338,9 +353,8 @@ impl<'a> Conversion<'a> {
         let [part] = self.parts.as_slice() else {
             return None;
         };
-        let unchanged = self.to == self.from
-            && self.rows == RowOrder::Same
-            && self.arithmetic == NOTHING;
+        let unchanged =
+            self.to == self.from && self.rows == RowOrder::Same && self.arithmetic == NOTHING;
         if !unchanged {
             return None;
         }

@@ -100,6 +100,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             outtype: OutType::Keep,
             max_shard_bytes: None,
             tokenizer_pre: None,
+            layer_arrays: false,
             measured: None,
         };
         results.push(write(&request, &|_| {}));
