@@ -176,16 +176,17 @@ pub fn write_beside(
             let problem = format!("{name} is the name of a file that belongs beside it");
             return Err(Error::target(target, problem));
         }
-        if fs::symlink_metadata(&place).is_err() {
-            missing.push((place, content));
-        } else if companions.replacing.contains(&name) {
-            missing.push((place, content));
-        } else if !content.equals(&place) {
+        if content.equals(&place) {
+            continue;
+        }
+        let absent = fs::symlink_metadata(&place).is_err();
+        if !absent && !companions.replacing.contains(&name) {
             let problem = format!(
                 "a different {name} lies beside it, which belongs to another model; give a folder to write into instead"
             );
             return Err(Error::target(target, problem));
         }
+        missing.push((place, content));
     }
     let output = AtomicFile::create(target)?;
     plan.fill(output.file(), target, progress)?;
