@@ -42,6 +42,7 @@ fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result
         keep: &KeepSet::all(arch.n_layers(&checkpoint).unwrap()),
         target,
         outtype,
+        max_shard_bytes: None,
         tokenizer_pre: None,
         layer_arrays: false,
         measured: None,

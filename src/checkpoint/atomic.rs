@@ -162,16 +162,61 @@ impl AtomicFile {
     /// # Errors
     /// The system could not; the target is as it was.
     pub fn commit(self) -> Result<(), Error> {
-        let failed = Error::io("write", &self.target);
-        self.file().sync_all().map_err(&failed)?;
-        match self.file {
-            Temporary::Unnamed(file) => publish(&file, &self.target).map_err(&failed)?,
-            Temporary::Named(named) => {
-                named.persist(&self.target).map_err(|e| failed(e.error))?;
-            }
-        }
-        sync_folder(&parent_of(&self.target))
+        self.sync()?;
+        let parent = parent_of(&self.target);
+        self.publish()?;
+        sync_folder(&parent)
     }
+
+    fn sync(&self) -> Result<(), Error> {
+        let synced = self.file().sync_all();
+        synced.map_err(Error::io("write", &self.target))
+    }
+
+    fn publish(self) -> Result<(), Error> {
+        let failed = Error::io("write", &self.target);
+        match self.file {
+            Temporary::Unnamed(file) => publish(&file, &self.target).map_err(failed),
+            Temporary::Named(named) => match named.persist(&self.target) {
+                Ok(_) => Ok(()),
+                Err(e) => Err(failed(e.error)),
+            },
+        }
+    }
+}
+
+/// Commits files of one folder that only make sense together. All are complete and on the disk
+/// before the first gets its name; the last one is the file by which readers find the others. A
+/// signal waits until all are named.
+///
+/// No file system renames several files at once. So that old and new ones are never taken for one
+/// set, an older file at the last one's place goes first: a power cut in between leaves a set that
+/// readers refuse, not a mixture.
+///
+/// # Errors
+/// The system could not. If it could not sync, the targets are as they were; if it could not name
+/// one, nothing that this run wrote stays.
+pub(crate) fn commit_together(files: Vec<AtomicFile>) -> Result<(), Error> {
+    for file in &files {
+        file.sync()?;
+    }
+    let _no_signal = interrupt::hold();
+    let targets: Vec<PathBuf> = files.iter().map(|file| file.target.clone()).collect();
+    let Some(found_by) = targets.last() else {
+        return Ok(());
+    };
+    if files.len() > 1 && found_by.exists() {
+        fs::remove_file(found_by).map_err(Error::io("replace", found_by))?;
+    }
+    for (done, file) in files.into_iter().enumerate() {
+        if let Err(error) = file.publish() {
+            for published in targets.iter().take(done) {
+                let _ = fs::remove_file(published);
+            }
+            return Err(error);
+        }
+    }
+    sync_folder(&parent_of(found_by))
 }
 
 #[cfg(target_os = "linux")]

@@ -125,10 +125,10 @@ impl DType {
         TABLE.iter().find(|row| row.dtype == self)
     }
 
-    /// The lower-case name that people type: `q4_1`, `bf16`; `ggml-77` for a type without a name.
+    /// The lower-case name that people type: `q4_1`, `bf16`; `type 77` for one newer than slim.
     pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Ggml(id) => Cow::Owned(format!("ggml-{id}")),
+            Self::Ggml(id) => Cow::Owned(format!("type {id}")),
             Self::Safetensors(twin) => Cow::Owned(twin.to_string().to_lowercase()),
             known => Cow::Borrowed(known.row().map_or("unknown", |row| row.name)),
         }

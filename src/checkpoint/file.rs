@@ -1,5 +1,6 @@
 //! One mapped file of a checkpoint.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -30,6 +31,11 @@ impl MappedFile {
             file,
             map,
         })
+    }
+
+    /// The file's name, without its folder.
+    pub(crate) fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

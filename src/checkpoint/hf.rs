@@ -171,10 +171,11 @@ impl Index {
 
 /// The path of `name` in `dir`, if it cannot lead anywhere else. A link may point into the folder,
 /// or, in a hub cache (`…/snapshots/REVISION/`), to the cache's own `blobs`.
-fn within(dir: &Path, name: &str) -> Result<PathBuf, Error> {
+pub(crate) fn within(dir: &Path, name: impl AsRef<Path>) -> Result<PathBuf, Error> {
+    let name = name.as_ref();
     let path = dir.join(name);
     let plain = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
-    if name.is_empty() || !Path::new(name).components().all(plain) {
+    if name.as_os_str().is_empty() || !name.components().all(plain) {
         return Err(Error::layout(
             dir,
             format!("its index names the file {name:?}, which leaves the folder; it is not opened"),

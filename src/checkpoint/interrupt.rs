@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -20,14 +20,17 @@ static PARTIAL: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// From here on an interruption removes `folder`.
 pub(super) fn watch(folder: &Path) {
-    let mut partial = PARTIAL.lock().unwrap_or_else(PoisonError::into_inner);
-    partial.push(folder.to_owned());
+    hold().push(folder.to_owned());
 }
 
 /// `folder` is finished or gone.
 pub(super) fn unwatch(folder: &Path) {
-    let mut partial = PARTIAL.lock().unwrap_or_else(PoisonError::into_inner);
-    partial.retain(|watched| watched != folder);
+    hold().retain(|watched| watched != folder);
+}
+
+/// While this is held, a signal waits: for steps that belong together.
+pub(super) fn hold() -> MutexGuard<'static, Vec<PathBuf>> {
+    PARTIAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets SIGINT, SIGTERM and SIGHUP remove half-written folders and end the program with
@@ -40,7 +43,7 @@ pub fn clean_up_on_signals() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            let partial = PARTIAL.lock().unwrap_or_else(PoisonError::into_inner);
+            let partial = hold();
             for folder in partial.iter() {
                 let gone = |_: &usize| fs::remove_dir_all(folder).is_ok() || !folder.exists();
                 let _ = (0..TRIES).find(gone);

@@ -5,6 +5,7 @@
 //! whole or not at all.
 
 mod atomic;
+mod deal;
 mod dtype;
 mod error;
 mod file;
@@ -22,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use atomic::parent_of;
 pub use atomic::{AtomicDir, AtomicFile, check_target, check_target_folder};
 pub use dtype::DType;
 pub use error::{BoxError, Error};
@@ -50,7 +52,7 @@ pub struct TensorInfo {
 /// How a checkpoint lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One GGUF file.
+    /// GGUF: one file, or a split one.
     Gguf,
     /// One safetensors file, its config.json beside it.
     Safetensors,
@@ -104,15 +106,14 @@ impl Checkpoint {
     }
 
     fn open_gguf(path: &Path) -> Result<Self, Error> {
-        let file = Arc::new(MappedFile::open(path)?);
-        let (metadata, tensors) = gguf::read(Arc::clone(&file))?;
-        Self::new(
-            path,
-            Format::Gguf,
-            Kind::Gguf(metadata),
-            vec![file],
+        let gguf::Contents {
+            metadata,
+            files,
             tensors,
-        )
+        } = gguf::read(path)?;
+        // Whichever part was given, the checkpoint is called by its first.
+        let path = files.first().map_or(path, |file| &file.path).to_owned();
+        Self::new(&path, Format::Gguf, Kind::Gguf(metadata), files, tensors)
     }
 
     fn open_safetensors(path: &Path) -> Result<Self, Error> {
@@ -164,11 +165,9 @@ impl Checkpoint {
             let mut names = pair.iter().map(name);
             names.next() == names.next()
         });
-        if let Some(name) = twins.and_then(|pair| pair.iter().find_map(name)) {
-            return Err(Error::layout(
-                path,
-                format!("two shards hold the tensor {name}"),
-            ));
+        if let Some(twins) = twins {
+            let twins: Vec<_> = twins.iter().filter_map(|&i| tensors.get(i)).collect();
+            return Err(double_tensor(path, &files, &twins));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -196,7 +195,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The path that was opened.
+    /// The path that was opened; of a split GGUF file, its first part.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -206,7 +205,7 @@ impl Checkpoint {
         self.format
     }
 
-    /// All tensors: shards by name, and within a file GGUF's header order or safetensors' data
+    /// All tensors: shards in order, and within a file GGUF's header order or safetensors' data
     /// order.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
@@ -269,14 +268,19 @@ impl Checkpoint {
         }
     }
 
+    /// The files that hold the tensors: one, or all shards in order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
     /// The size of the files that hold the tensors, headers included.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().map(|f| f.bytes().len() as u64).sum()
     }
 
     /// SHA-256 of the content, in hexadecimal: of one file, what `sha256sum FILE` prints; of
-    /// shards, what `sha256sum model-*.safetensors | sha256sum` prints in their folder (the digest
-    /// of the lines `digest␠␠name`, by name).
+    /// shards, what `sha256sum model-*.safetensors | sha256sum` or `sha256sum NAME-*-of-0000N.gguf |
+    /// sha256sum` prints in their folder (the digest of the lines `digest␠␠name`, in order).
     ///
     /// # Errors
     /// A file cannot be read.
@@ -294,8 +298,8 @@ impl Checkpoint {
         }
         let mut lines = Sha256::new();
         for file in &self.files {
-            let name = file.path.file_name().unwrap_or_default();
-            lines.update(format!("{}  {}\n", file.sha256()?, name.to_string_lossy()));
+            let name = file.name().to_string_lossy();
+            lines.update(format!("{}  {name}\n", file.sha256()?));
         }
         Ok(file::hex(&lines.finalize()))
     }
@@ -303,6 +307,20 @@ impl Checkpoint {
 
 /// A mistake in slim, not in a file: every range of this checkpoint was checked when it was opened.
 const FOREIGN: &str = "a tensor of this checkpoint";
+
+/// What to say of two shards with one name between them.
+fn double_tensor(path: &Path, files: &[Arc<MappedFile>], twins: &[&TensorInfo]) -> Error {
+    let name = twins.first().map_or("", |tensor| tensor.name.as_str());
+    let holders = twins.iter().filter_map(|tensor| files.get(tensor.file));
+    let holders: Vec<_> = holders.map(|file| file.name().to_string_lossy()).collect();
+    Error::layout(
+        path,
+        format!(
+            "two shards hold the tensor {name}: {}. One of them is of another model; fetch it again",
+            holders.join(" and ")
+        ),
+    )
+}
 
 /// A shard opened by itself would look like a model with most tensors missing.
 fn refuse_lone_shard(dir: &Path, path: &Path) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! One file a subcommand: flags → library calls → what the terminal shows.
 
+mod bytes;
 mod eval;
 mod inspect;
 mod options;

@@ -152,6 +152,12 @@ pub(super) fn check_json(path: Option<&PathBuf>, models: &[&Path]) -> Result<()>
         return Ok(());
     };
     check_target(path, models)?;
+    let extension = path.extension().unwrap_or_default();
+    ensure!(
+        extension != "gguf" && extension != "safetensors",
+        "{} has the name of a model: end the JSON's in .json",
+        path.display()
+    );
     let absolute = |path: &Path| std::path::absolute(path).ok();
     for model in models {
         ensure!(

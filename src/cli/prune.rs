@@ -1,6 +1,7 @@
 //! `slim prune --keep 24 --preserve retrieval IN OUT`: the whole job, or only the writing.
 
 use super::Passed;
+use super::bytes::ByteSize;
 use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json};
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
@@ -26,6 +27,7 @@ use std::path::PathBuf;
   slim prune --drop 6 --preserve knowledge=1,language=0.5 --gate 'knowledge>=0.9' model/ small/
   slim prune --drop-layers 20-23 model.gguf small.gguf
   slim prune --plan plan.json --outtype q8_0 model/ small.gguf
+  slim prune --drop 8 --max-shard-size 5GB model-00001-of-00009.gguf small.gguf
 
 --keep and --drop score the layers, choose, write, and verify the written file.
 --plan and --drop-layers write what was decided; they verify it too with --gate, --report or --json.")]
@@ -45,6 +47,9 @@ pub(super) struct Args {
     /// The type of the weight matrices: keep, f32, f16, bf16, q8_0
     #[arg(long, value_name = "TYPE", default_value_t = OutType::Keep)]
     outtype: OutType,
+    /// Split the output into files of at most this much tensor data, like 5GB, 500M or 300MiB
+    #[arg(long, value_name = "SIZE")]
+    max_shard_size: Option<ByteSize>,
     /// The GGUF name of the tokenizer's splitting rule, where slim cannot tell it
     #[arg(long, value_name = "NAME")]
     tokenizer_pre: Option<String>,
@@ -66,7 +71,7 @@ struct Decided {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let checkpoint = Checkpoint::open(&args.input)?;
-    check(&checkpoint, &args.output)?;
+    check(&checkpoint, &args.output, args.max_shard_bytes())?;
     check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
     match args.decided(&checkpoint)? {
         Some(decided) => args.write_decided(&checkpoint, &decided),
@@ -109,8 +114,8 @@ impl Args {
             .as_ref()
             .map(serde_json::to_string)
             .transpose()?;
-        self.write(checkpoint, &decided.keep, measured, &progress)?;
-        check_structure(&Checkpoint::open(&self.output)?)?;
+        let written = self.write(checkpoint, &decided.keep, measured, &progress)?;
+        check_structure(&Checkpoint::open(&written)?)?;
         progress.clear();
         if !self.proof.asked_for() {
             return Ok(true);
@@ -118,7 +123,7 @@ impl Args {
         let exam = self.exam(&suite, &progress);
         let original = Subject::open(&self.input, &progress)?;
         let before = exam.ask(original, "asking the original")?;
-        exam.conclude(before, &self.output, decided.plan.clone())
+        exam.conclude(before, &written, decided.plan.clone())
     }
 
     fn whole_job(&self, checkpoint: Checkpoint) -> Result<Passed> {
@@ -129,7 +134,7 @@ impl Args {
         let keep = self.depth.kept(subject.model.n_layers())?;
         let plan = self.choose(&subject, &suite, keep, &progress)?;
         let measured = serde_json::to_string(&plan)?;
-        self.write(&subject.checkpoint, &plan.keep, Some(measured), &progress)?;
+        let written = self.write(&subject.checkpoint, &plan.keep, Some(measured), &progress)?;
         if !self.proof.json {
             progress.clear();
             show(&terminal::plan(&plan))?;
@@ -137,7 +142,7 @@ impl Args {
         }
         let exam = self.exam(&suite, &progress);
         let before = exam.ask(subject, "asking the original")?;
-        exam.conclude(before, &self.output, Some(plan))
+        exam.conclude(before, &written, Some(plan))
     }
 
     fn choose(
@@ -169,18 +174,23 @@ impl Args {
         keep: &KeepSet,
         measured: Option<String>,
         progress: &Bar,
-    ) -> Result<()> {
+    ) -> Result<PathBuf> {
         let request = Request {
             checkpoint,
             keep,
             target: &self.output,
             outtype: self.outtype,
+            max_shard_bytes: self.max_shard_bytes(),
             tokenizer_pre: self.tokenizer_pre.as_deref(),
             layer_arrays: self.choice.needs_layer_arrays,
             measured,
         };
         progress.begin("writing", checkpoint.total_bytes());
         write(&request, &|bytes| progress.advance(bytes))
+    }
+
+    fn max_shard_bytes(&self) -> Option<u64> {
+        self.max_shard_size.map(|size| size.bytes())
     }
 
     fn exam<'a>(&'a self, suite: &'a crate::suite::Suite, progress: &'a Bar) -> Exam<'a> {

@@ -76,7 +76,7 @@ fn ggml_dtype(dtype: DType) -> Result<GgmlDType> {
     let known = QUANTISED.iter().find(|(ours, _)| *ours == dtype);
     known.map(|(_, theirs)| *theirs).with_context(|| {
         format!(
-            "type {} cannot be dequantised: such a model can be pruned with --drop-layers, but not scored or converted",
+            "{} cannot be dequantised: such a model can be pruned with --drop-layers, but not scored or converted",
             dtype.name()
         )
     })

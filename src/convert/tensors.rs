@@ -117,9 +117,23 @@ fn renumbered<'a>(
                 addend: 0.0,
             },
         };
+        if conversion.copied().is_none() {
+            check_readable(info)?;
+        }
         tensors.push(conversion.tensor(name, info.shape.clone()));
     }
     Ok(tensors)
+}
+
+/// Refuses to convert what cannot even be counted: a type newer than slim.
+fn check_readable(info: &TensorInfo) -> Result<()> {
+    ensure!(
+        info.dtype.block().is_some(),
+        "tensor {} is of a type newer than slim ({}), which can only be copied: from .gguf to .gguf, without --outtype",
+        info.name,
+        info.dtype
+    );
+    Ok(())
 }
 
 /// One checkpoint on its way into the other format.
@@ -152,12 +166,7 @@ impl<'a> Converter<'a, '_> {
                 Some(kept) => kept,
                 None => None,
             };
-            ensure!(
-                self.target == Target::Gguf || info.dtype.block().is_some(),
-                "tensor {} is of type {}, which slim cannot read: write a .gguf, which keeps its bytes",
-                info.name,
-                info.dtype
-            );
+            check_readable(info)?;
             let slot = Slot { layer, ..slot };
             if self.target == Target::HuggingFace && slot.rule.is_stacked() {
                 tensors.extend(self.experts_of(slot, info)?);

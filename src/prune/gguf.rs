@@ -5,25 +5,36 @@ use super::Request;
 use super::provenance::{KEPT, Provenance, SHA256, pruned_name};
 use super::size_label::size_label;
 use crate::arch::Arch;
-use crate::checkpoint::gguf::{self, Value, keys};
-use crate::checkpoint::{DType, OutTensor};
+use crate::checkpoint::gguf::{self, Parts, Value, keys};
+use crate::checkpoint::{DType, OutTensor, check_target};
 use crate::convert::{OutType, Target, file_type, gguf_metadata, kept_tensors};
 use anyhow::Result;
+use std::path::{Path, PathBuf};
 use std::thread;
+
+/// Keys of a split source: what is written is split anew or not at all.
+const SPLIT: &str = "split.";
 
 type Entries<'a> = Vec<(String, Value<'a>)>;
 
-pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<()> {
+/// Writes the file, or the parts of a split one; gives the one to open.
+pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<PathBuf> {
     let (checkpoint, keep) = (request.checkpoint, request.keep);
     if checkpoint.gguf().is_none() {
         // GGUF has no words for every pattern that config.json can list layer by layer.
         arch.layers(checkpoint)?.by_arrays(true).check_kinds(keep)?;
     }
     let tensors = kept_tensors(checkpoint, arch, keep, Target::Gguf, request.outtype)?;
+    let parts = Parts::new(request.target, &tensors, request.max_shard_bytes)?;
+    let sources: Vec<&Path> = checkpoint.files().collect();
+    for path in parts.paths() {
+        check_target(path, &sources)?;
+    }
     let label = size_label(&tensors);
     let mut entries: Entries = match checkpoint.gguf() {
         Some(metadata) => metadata
             .iter()
+            .filter(|(key, _)| !key.starts_with(SPLIT))
             .map(|(key, value)| (key.to_owned(), value))
             .collect(),
         None => gguf_metadata(
@@ -54,9 +65,9 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
             }
             Ok(())
         };
-        gguf::write(request.target, &entries, &tensors, finish, progress)
+        gguf::write_parts(&parts, &entries, finish, progress)
     })?;
-    Ok(())
+    Ok(parts.paths().next().unwrap_or(request.target).to_owned())
 }
 
 fn outtype_number(request: &Request) -> Option<u32> {

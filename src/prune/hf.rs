@@ -2,17 +2,21 @@
 //! tokenizer files carried along or rebuilt.
 
 use super::Request;
-use super::provenance::{KEPT, Provenance, SHA256};
+use super::provenance::{KEPT, Provenance, SHA256, VERSION};
 use crate::arch::Arch;
 use crate::checkpoint::safetensors::Companions;
-use crate::checkpoint::{DType, Format, HfFiles, OutTensor, safetensors};
+use crate::checkpoint::{Checkpoint, DType, Format, HfFiles, OutTensor, parent_of, safetensors};
 use crate::convert::vocabulary::Vocabulary;
 use crate::convert::{OutType, Target, hf_config, kept_tensors, torch_name};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The model's configuration: of all companions, the one that depends on the layers.
+const CONFIG: &str = "config.json";
 
 /// Shards are started anew at this size, as the hub's own tools do.
 const MAX_SHARD_BYTES: u64 = 5_000_000_000;
@@ -21,6 +25,8 @@ const MAX_SHARD_BYTES: u64 = 5_000_000_000;
 struct Beside {
     texts: Vec<(String, Cow<'static, [u8]>)>,
     copied: Vec<PathBuf>,
+    /// What may replace another model's file.
+    replacing: &'static [&'static str],
 }
 
 impl Beside {
@@ -28,11 +34,13 @@ impl Beside {
         Companions {
             text_files: &self.texts,
             copied: &self.copied,
+            replacing: self.replacing,
         }
     }
 }
 
-pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<()> {
+/// Writes the folder, or the file and what belongs beside it; gives what to open.
+pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<PathBuf> {
     let (checkpoint, keep) = (request.checkpoint, request.keep);
     if request.outtype == OutType::Only(DType::Q8_0) {
         bail!("safetensors has no q8_0: write a .gguf, or choose f32, f16 or bf16");
@@ -55,9 +63,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         set_dtype(&mut config, dtype);
     }
     let text = serde_json::to_vec_pretty(&config)?;
-    beside
-        .texts
-        .push(("config.json".to_owned(), Cow::Owned(text)));
+    beside.texts.push((CONFIG.to_owned(), Cow::Owned(text)));
     let header = header(request, &provenance)?;
     match super::target_format(request.target)? {
         Format::HfFolder => safetensors::write_folder(
@@ -65,24 +71,49 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
             beside.companions(),
             &header,
             &tensors,
-            Some(MAX_SHARD_BYTES),
+            Some(request.max_shard_bytes.unwrap_or(MAX_SHARD_BYTES)),
             progress,
         )?,
-        _ => safetensors::write_beside(
-            request.target,
-            beside.companions(),
-            &header,
-            &tensors,
-            progress,
-        )?,
+        _ => {
+            if is_own(request.target) {
+                beside.replacing = &[CONFIG];
+            }
+            safetensors::write_beside(
+                request.target,
+                beside.companions(),
+                &header,
+                &tensors,
+                progress,
+            )?
+        }
     }
-    Ok(())
+    Ok(request.target.to_owned())
+}
+
+/// Whether slim wrote what is at the target, and the config.json beside it describes nothing else:
+/// then the same command with other layers may replace both.
+fn is_own(target: &Path) -> bool {
+    let old = Checkpoint::open(target);
+    let header = old
+        .ok()
+        .and_then(|old| Some(old.hf()?.header_metadata.contains_key(VERSION)));
+    let weights = |entry: &fs::DirEntry| {
+        let path = entry.path();
+        path.extension().is_some_and(|e| e == "safetensors")
+            && path.file_name() != target.file_name()
+    };
+    let mut others = fs::read_dir(parent_of(target))
+        .into_iter()
+        .flatten()
+        .flatten();
+    header == Some(true) && !others.any(|entry| weights(&entry))
 }
 
 fn carried(files: &HfFiles) -> (Map<String, Value>, Beside) {
     let beside = Beside {
         texts: Vec::new(),
         copied: files.sidecars.clone(),
+        replacing: &[],
     };
     (files.config.clone(), beside)
 }
@@ -106,6 +137,7 @@ fn rebuilt(vocabulary: &Vocabulary) -> Result<Beside> {
     Ok(Beside {
         texts,
         copied: Vec::new(),
+        replacing: &[],
     })
 }
 

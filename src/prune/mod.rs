@@ -8,11 +8,12 @@ mod size_label;
 pub use provenance::Provenance;
 
 use crate::arch::{Arch, KeepSet};
+use crate::checkpoint::gguf::names_a_part;
 use crate::checkpoint::{Checkpoint, Format, check_target, check_target_folder};
 use crate::convert::OutType;
 use crate::model::Config;
-use anyhow::{Result, bail};
-use std::path::Path;
+use anyhow::{Result, bail, ensure};
+use std::path::{Path, PathBuf};
 
 /// What is to be written.
 pub struct Request<'a> {
@@ -24,6 +25,9 @@ pub struct Request<'a> {
     pub target: &'a Path,
     /// The element type of the matrices.
     pub outtype: OutType,
+    /// Into how large files the tensors are dealt out: absent, one GGUF file, or a folder's usual
+    /// shards.
+    pub max_shard_bytes: Option<u64>,
     /// `tokenizer.ggml.pre`, where it cannot be told from the tokenizer's files.
     pub tokenizer_pre: Option<&'a str>,
     /// Whether the result may need a runtime that reads one flag a layer from arrays.
@@ -43,17 +47,42 @@ const OTHER_FORMATS: &[&str] = &[
 /// The extension of another format.
 pub fn target_format(target: &Path) -> Result<Format> {
     let slash = target.as_os_str().as_encoded_bytes().ends_with(b"/");
-    let extension = target.extension().filter(|_| !slash && !target.is_dir());
-    let extension = extension.map(|e| e.to_string_lossy().to_lowercase());
-    match extension.as_deref() {
-        Some("gguf") => Ok(Format::Gguf),
-        Some("safetensors") => Ok(Format::Safetensors),
-        Some(other) if OTHER_FORMATS.contains(&other) => bail!(
+    if slash || target.is_dir() {
+        return Ok(Format::HfFolder);
+    }
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+    let format = match extension.to_lowercase().as_str() {
+        "gguf" => Format::Gguf,
+        "safetensors" => Format::Safetensors,
+        other if OTHER_FORMATS.contains(&other) => bail!(
             "slim does not write .{other}: end {} in .gguf or .safetensors, or name a folder",
             target.display()
         ),
-        _ => Ok(Format::HfFolder),
-    }
+        _ => return Ok(Format::HfFolder),
+    };
+    ensure!(
+        !stem.is_empty(),
+        "{} is an extension without a name: give model{name}, say",
+        target.display()
+    );
+    Ok(format)
+}
+
+/// Checks that the output can be dealt out to files as it is asked for.
+fn check_shards(target: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
+    let format = target_format(target)?;
+    ensure!(
+        format != Format::Gguf || !names_a_part(target),
+        "{} is the name of one part of a split file: give NAME.gguf and --max-shard-size, and the parts are counted and named for you",
+        target.display()
+    );
+    ensure!(
+        format != Format::Safetensors || max_shard_bytes.is_none(),
+        "--max-shard-size: {} is one file; name a folder, which gets the shards and their index",
+        target.display()
+    );
+    Ok(())
 }
 
 /// Checks all that can be known before any work: the target's place, and that the source is what
@@ -61,10 +90,12 @@ pub fn target_format(target: &Path) -> Result<Format> {
 ///
 /// # Errors
 /// A target that cannot be written; a source with tensors missing, left over or misshapen.
-pub fn check(checkpoint: &Checkpoint, target: &Path) -> Result<()> {
+pub fn check(checkpoint: &Checkpoint, target: &Path, max_shard_bytes: Option<u64>) -> Result<()> {
+    check_shards(target, max_shard_bytes)?;
+    let sources: Vec<&Path> = checkpoint.files().collect();
     match target_format(target)? {
         Format::HfFolder => check_target_folder(target)?,
-        _ => check_target(target, &[checkpoint.path()])?,
+        _ => check_target(target, &sources)?,
     }
     let arch = Arch::of(checkpoint)?;
     arch.check_complete(checkpoint)?;
@@ -75,13 +106,14 @@ pub fn check(checkpoint: &Checkpoint, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the kept layers. The target appears whole or not at all.
+/// Writes the kept layers and gives the path to open: the target, or the first part of a split
+/// file. The target appears whole or not at all.
 /// `progress` is told bytes of tensor data as they are written.
 ///
 /// # Errors
 /// A checkpoint that cannot be written in this format, or an output that cannot be written.
-pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<()> {
-    check(request.checkpoint, request.target)?;
+pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<PathBuf> {
+    check(request.checkpoint, request.target, request.max_shard_bytes)?;
     let arch = Arch::of(request.checkpoint)?;
     let n_layers = arch.n_layers(request.checkpoint)?;
     request.keep.check(n_layers)?;

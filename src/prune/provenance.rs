@@ -7,6 +7,9 @@ use anyhow::Result;
 /// The digest's key; in GGUF its value is filled in once the source has been read.
 pub(super) const SHA256: &str = "slim.source.sha256";
 
+/// Who wrote the file.
+pub(super) const VERSION: &str = "slim.version";
+
 /// The layers that were kept, by original index.
 pub(super) const KEPT: &str = "slim.layers.kept";
 
@@ -29,7 +32,7 @@ impl Provenance {
             Some(name.to_string_lossy().into_owned())
         });
         let mut texts = vec![
-            ("slim.version", env!("CARGO_PKG_VERSION").to_owned()),
+            (VERSION, env!("CARGO_PKG_VERSION").to_owned()),
             ("slim.source.name", name.unwrap_or_default()),
         ];
         if let Some(measured) = &request.measured {

@@ -8,20 +8,25 @@ use gguf_rs::{ByteOrder, GGUFContainer, GGUFModel};
 use std::fs::File;
 use std::io::BufReader;
 use std::panic;
+use std::path::Path;
 
 /// gguf-rs starts reading behind the magic number.
 const MAGIC_BYTES: i64 = 4;
 
 /// Checks that every layer is complete, none is left over, and an independent reader (gguf-rs
-/// for GGUF, the safetensors crate for safetensors) sees the same tensors in the same places.
+/// for GGUF, file by file where it is split; the safetensors crate for safetensors) sees the same
+/// tensors in the same places.
 ///
 /// # Errors
 /// The first contradiction.
 pub fn check_structure(checkpoint: &Checkpoint) -> Result<()> {
-    let path = checkpoint.path().display();
     Arch::of(checkpoint)?.check_complete(checkpoint)?;
     if checkpoint.format() == Format::Gguf {
-        agrees_with_gguf_rs(checkpoint).with_context(|| format!("{path}: second reader"))?;
+        for (i, file) in checkpoint.files().enumerate() {
+            let tensors = checkpoint.tensors().iter().filter(|t| t.file == i);
+            agrees_with_gguf_rs(file, &tensors.collect::<Vec<_>>())
+                .with_context(|| format!("{}: second reader", file.display()))?;
+        }
     }
     Ok(())
 }
@@ -60,12 +65,11 @@ pub fn check_pair(original: &Checkpoint, pruned: &Checkpoint) -> Result<()> {
 
 /// gguf-rs panics on some of what it does not know, so it runs behind a guard. It is no witness
 /// for tensor types newer than itself.
-fn agrees_with_gguf_rs(checkpoint: &Checkpoint) -> Result<()> {
-    let newer = |tensor: &TensorInfo| matches!(tensor.dtype, DType::Ggml(_));
-    if checkpoint.tensors().iter().any(newer) {
+fn agrees_with_gguf_rs(path: &Path, ours: &[&TensorInfo]) -> Result<()> {
+    let newer = |tensor: &&TensorInfo| matches!(tensor.dtype, DType::Ggml(_));
+    if ours.iter().any(newer) {
         return Ok(());
     }
-    let path = checkpoint.path();
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let read = panic::catch_unwind(|| -> Result<GGUFModel> {
@@ -79,7 +83,7 @@ fn agrees_with_gguf_rs(checkpoint: &Checkpoint) -> Result<()> {
         return Ok(());
     };
     let model = read.context("gguf-rs")?;
-    let (ours, theirs) = (checkpoint.tensors(), model.tensors());
+    let theirs = model.tensors();
     ensure!(
         ours.len() == theirs.len(),
         "{} tensors, gguf-rs sees {}",

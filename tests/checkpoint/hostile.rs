@@ -219,22 +219,6 @@ fn tensors_lie_apart_aligned_and_inside_the_file() {
     assert!(said.contains("another tensor's place"), "{said}");
 }
 
-#[test]
-fn a_part_of_a_split_checkpoint_names_the_others() {
-    let split = |f: &mut Gguf| {
-        f.keys.push(key("split.no", 2, &1u16.to_le_bytes()));
-        f.keys.push(key("split.count", 2, &3u16.to_le_bytes()));
-    };
-    let mut file = Gguf::valid();
-    split(&mut file);
-    let said = Bench::new("m-00002-of-00003.gguf").refusal(&file.bytes());
-    assert!(
-        said.contains("part 2") && said.contains("m-00001-of-00003.gguf"),
-        "{said}"
-    );
-    assert!(said_of(split).contains("all 3 parts"));
-}
-
 fn said_of_header(header: &str) -> String {
     Bench::new("m.safetensors").refusal(&tiny::safetensors(header, &[0; 16]))
 }

@@ -76,6 +76,7 @@ fn shards_and_their_index_are_written_and_opened_again() {
     let companions = Companions {
         text_files: &texts,
         copied: &hf.sidecars,
+        replacing: &[],
     };
     let tensors = copies(&checkpoint);
     write_folder(
@@ -113,8 +114,8 @@ fn shards_and_their_index_are_written_and_opened_again() {
     assert_eq!(written.sha256().unwrap(), digest_of_listing(&target));
 }
 
-/// `sha256sum model-*.safetensors | sha256sum`, made independently.
-fn digest_of_listing(folder: &Path) -> String {
+/// `sha256sum SHARDS | sha256sum`, made independently.
+pub fn digest_of_listing(folder: &Path) -> String {
     let hex = |bytes: &[u8]| {
         let digest = Sha256::digest(bytes);
         digest
@@ -124,7 +125,7 @@ fn digest_of_listing(folder: &Path) -> String {
     };
     let weights = names(folder)
         .into_iter()
-        .filter(|n| n.ends_with(".safetensors"));
+        .filter(|n| n.ends_with(".safetensors") || n.ends_with(".gguf"));
     let lines: Vec<String> = weights
         .map(|name| format!("{}  {name}\n", hex(&fs::read(folder.join(&name)).unwrap())))
         .collect();
@@ -140,6 +141,7 @@ fn one_shard_is_a_plain_model_file_and_its_digest_is_the_files() {
     let companions = Companions {
         text_files: &texts,
         copied: &[],
+        replacing: &[],
     };
     let tensors = copies(&checkpoint);
     let metadata = &checkpoint.hf().unwrap().header_metadata;
@@ -186,6 +188,7 @@ fn the_same_input_gives_the_same_bytes() {
         let companions = Companions {
             text_files: &texts,
             copied: &[],
+            replacing: &[],
         };
         write_folder(
             out.path(),
@@ -215,6 +218,7 @@ fn a_file_gets_its_companions_beside_it_but_never_over_another_models() {
     let companions = Companions {
         text_files: &texts,
         copied: &hf.sidecars,
+        replacing: &[],
     };
     let out = tempfile::tempdir().unwrap();
     let target = out.path().join("small.safetensors");
@@ -257,6 +261,7 @@ fn a_companion_with_a_path_in_its_name_is_refused() {
         let companions = Companions {
             text_files: &texts,
             copied: &[],
+            replacing: &[],
         };
         let target = out.path().join("m");
         let error = write_folder(
@@ -424,6 +429,7 @@ fn a_tensor_of_a_type_without_a_ggml_twin_is_copied() {
     let companions = Companions {
         text_files: &texts,
         copied: &[],
+        replacing: &[],
     };
     write_folder(
         &target,

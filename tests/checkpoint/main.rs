@@ -5,6 +5,7 @@ mod atomic;
 mod hostile;
 mod layouts;
 mod round_trip;
+mod split;
 mod tiny;
 mod values;
 

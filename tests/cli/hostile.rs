@@ -98,6 +98,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             keep: &keep,
             target: &target,
             outtype: OutType::Keep,
+            max_shard_bytes: None,
             tokenizer_pre: None,
             layer_arrays: false,
             measured: None,
@@ -106,7 +107,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
         let _ = fs::remove_file(&target);
         let _ = fs::remove_dir_all(&target);
     }
-    results.into_iter().collect()
+    results.into_iter().try_for_each(|result| result.map(drop))
 }
 
 /// One file of a model under attack: the path that slim is given, the file that is damaged, and

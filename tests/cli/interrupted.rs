@@ -181,6 +181,9 @@ fn interrupt(bench: &Bench, arguments: &str, signal: i32, delay: u64) -> bool {
     }
 }
 
+/// Files of at most 400 MB that seven layers of the model take.
+const N_PARTS: usize = 5;
+
 const SIGINT: i32 = 2;
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -219,6 +222,53 @@ fn a_file_is_whole_or_not_there_whatever_ends_the_run_and_whenever() {
         }
     }
     println!("{interrupted} of 18 runs were interrupted while they wrote");
+    assert!(interrupted > 0, "every run was done before its signal came");
+}
+
+/// Several names cannot appear at once: a kill in between may leave parts, but not the first, by
+/// which readers find them; other signals wait until all are there.
+#[test]
+fn of_a_split_file_all_parts_are_there_or_none() {
+    let bench = Bench::new();
+    big_gguf(&bench.path("big.gguf"));
+    let prune = "prune --drop-layers 3 --max-shard-size 400MB big.gguf out.gguf";
+    let mut interrupted = 0;
+    for existing in [false, true] {
+        for signal in [SIGINT, SIGKILL] {
+            for delay in MOMENTS {
+                for name in bench.names().iter().filter(|name| *name != "big.gguf") {
+                    fs::remove_file(bench.path(name)).unwrap();
+                }
+                let parts: Vec<String> = (1..=N_PARTS)
+                    .map(|no| format!("out-{no:05}-of-{N_PARTS:05}.gguf"))
+                    .collect();
+                for part in parts.iter().filter(|_| existing) {
+                    fs::write(bench.path(part), "what was here").unwrap();
+                }
+                let ended = interrupt(&bench, prune, signal, delay);
+                let is_new = |part: &String| {
+                    fs::metadata(bench.path(part)).is_ok_and(|about| about.len() > 1000)
+                };
+                let n_new = parts.iter().filter(|part| is_new(part)).count();
+                if !ended {
+                    assert_eq!(n_new, N_PARTS);
+                    continue;
+                }
+                interrupted += 1;
+                if signal == SIGKILL && n_new > 0 {
+                    assert!(n_new == N_PARTS || !bench.path(&parts[0]).exists());
+                    continue;
+                }
+                assert!(n_new == 0 || n_new == N_PARTS);
+                let n_left = match existing || n_new > 0 {
+                    true => N_PARTS,
+                    false => 0,
+                };
+                assert_eq!(bench.names().len(), 1 + n_left, "{:?}", bench.names());
+            }
+        }
+    }
+    println!("{interrupted} of 12 runs were interrupted while they wrote");
     assert!(interrupted > 0, "every run was done before its signal came");
 }
 
@@ -302,8 +352,14 @@ fn a_full_disk_is_told_and_leaves_the_target_as_it_was() {
         eprintln!("skipped: this user may not mount: {}", probe.stderr);
         return;
     }
-    for output in ["old.gguf", "new.gguf", "new", "new.safetensors"] {
-        let slim = format!("{SLIM} prune --drop-layers 1 tiny disk/{output}");
+    for (output, options) in [
+        ("old.gguf", ""),
+        ("new.gguf", ""),
+        ("new", ""),
+        ("new.safetensors", ""),
+        ("parts", ".gguf --max-shard-size 64kB"),
+    ] {
+        let slim = format!("{SLIM} prune --drop-layers 1 tiny disk/{output}{options}");
         let script = format!(
             "{mount}; echo mine > disk/old.gguf; {slim}; echo \"exit $?\"; ls -A disk; cat disk/old.gguf"
         );

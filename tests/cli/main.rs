@@ -2,10 +2,12 @@
 
 mod bench;
 mod config;
+mod containers;
 mod formats;
 mod hostile;
 mod interrupted;
 mod main_job;
+mod shards;
 mod streams;
 mod tiny;
 mod wrong_models;

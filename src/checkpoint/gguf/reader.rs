@@ -7,12 +7,15 @@ use std::sync::Arc;
 use super::cursor::{Cursor, Fault};
 use super::metadata::{Entry, Metadata};
 use super::value::{ValueType, skip};
-use super::{DEFAULT_ALIGNMENT, MAGIC, MAX_DIMS, keys};
+use super::{DEFAULT_ALIGNMENT, MAGIC, MAX_ALIGNMENT, MAX_DIMS, keys, valid_alignment};
 use crate::checkpoint::file::MappedFile;
 use crate::checkpoint::{DType, Error, TensorInfo};
 
-/// Reads the header of `file`, the checkpoint's file number 0.
-pub(crate) fn read(file: Arc<MappedFile>) -> Result<(Metadata, Vec<TensorInfo>), Error> {
+/// Reads the header of `file`, the checkpoint's file number `index`.
+pub(super) fn read(
+    file: Arc<MappedFile>,
+    index: usize,
+) -> Result<(Metadata, Vec<TensorInfo>), Error> {
     let at_fault = |fault: Fault| Error::Gguf {
         path: file.path.clone(),
         offset: fault.offset as u64,
@@ -31,10 +34,9 @@ pub(crate) fn read(file: Arc<MappedFile>) -> Result<(Metadata, Vec<TensorInfo>),
         by_key,
     };
     metadata.alignment = alignment(&metadata).map_err(at_fault)?;
-    refuse_split(&metadata)?;
     sorted_by_name(file.bytes(), tensors.iter().map(|t| t.name.clone()))
         .map_err(|fault| at_fault(fault.of("the tensor")))?;
-    let tensors = placed(&cursor, tensors, metadata.alignment).map_err(at_fault)?;
+    let tensors = placed(&cursor, tensors, metadata.alignment, index).map_err(at_fault)?;
     Ok((metadata, tensors))
 }
 
@@ -176,37 +178,15 @@ fn alignment(metadata: &Metadata) -> Result<u32, Fault> {
     let value = metadata.value(entry);
     let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
     match number {
-        Some(n) if n.is_power_of_two() && entry.ty == ValueType::U32 => Ok(n),
+        Some(n) if valid_alignment(n.into()) && entry.ty == ValueType::U32 => Ok(n),
         _ => Err(Fault {
             offset: entry.value.start,
-            problem: format!("{} is {value:?}, no power of two as U32", keys::ALIGNMENT),
+            problem: format!(
+                "{} is {value:?}, no power of two up to {MAX_ALIGNMENT} as U32",
+                keys::ALIGNMENT
+            ),
         }),
     }
-}
-
-fn refuse_split(metadata: &Metadata) -> Result<(), Error> {
-    let count = metadata.get_u64(keys::SPLIT_COUNT).unwrap_or(0);
-    if count <= 1 {
-        return Ok(());
-    }
-    let path = &metadata.file.path;
-    let part = metadata
-        .get_u64(keys::SPLIT_NO)
-        .unwrap_or(0)
-        .saturating_add(1);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // llama.cpp's naming, which its loader insists on: PREFIX-00001-of-00003.gguf.
-    let others = match name.strip_suffix(&format!("-{part:05}-of-{count:05}.gguf")) {
-        Some(prefix) => {
-            format!("{prefix}-00001-of-{count:05}.gguf to {prefix}-{count:05}-of-{count:05}.gguf")
-        }
-        None => format!("all {count} parts"),
-    };
-    Err(Error::Unsupported {
-        path: path.clone(),
-        problem: format!("part {part} of a checkpoint that is split into {count} files"),
-        remedy: format!("Join {others} with `llama-gguf-split --merge` and give slim the result"),
-    })
 }
 
 /// Gives every tensor its range in the file, in the header's order.
@@ -214,6 +194,7 @@ fn placed(
     cursor: &Cursor<'_>,
     tensors: Vec<RawTensor>,
     alignment: u32,
+    file: usize,
 ) -> Result<Vec<TensorInfo>, Fault> {
     let file_len = cursor.bytes.len() as u64;
     let alignment = u64::from(alignment);
@@ -277,7 +258,7 @@ fn placed(
                 .into_owned(),
             dtype: tensor.dtype,
             shape: tensor.shape,
-            file: 0,
+            file,
             range: data_start + tensor.offset..end,
         })
         .collect())

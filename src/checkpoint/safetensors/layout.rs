@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::writer::Plan;
 use crate::checkpoint::Error;
-use crate::checkpoint::atomic::{AtomicDir, AtomicFile, parent_of};
+use crate::checkpoint::atomic::{AtomicDir, AtomicFile, commit_together, parent_of};
+use crate::checkpoint::deal::deal;
 use crate::checkpoint::hf::{INDEX, SINGLE};
 use crate::checkpoint::output::OutTensor;
 
@@ -22,6 +23,8 @@ pub struct Companions<'a> {
     pub text_files: &'a [(String, Cow<'a, [u8]>)],
     /// Files to copy, under their own names.
     pub copied: &'a [std::path::PathBuf],
+    /// Names that may replace a different file beside the target.
+    pub replacing: &'a [&'a str],
 }
 
 /// Where a companion's content is.
@@ -98,7 +101,7 @@ pub fn write_folder(
     progress: &dyn Fn(u64),
 ) -> Result<(), Error> {
     let companions = companions.named(target)?;
-    let shards = shards(target, tensors, max_shard_bytes)?;
+    let shards = deal(target, tensors, max_shard_bytes, 1)?;
     let mut files = Vec::with_capacity(shards.len());
     for (i, shard) in shards.iter().enumerate() {
         let name = match shards.len() {
@@ -126,34 +129,9 @@ pub fn write_folder(
     folder.commit()
 }
 
-type Shard<'a> = Vec<&'a OutTensor<'a>>;
-
-/// Deals the tensors out, in order.
-fn shards<'a>(
-    target: &Path,
-    tensors: &'a [OutTensor<'a>],
-    max: Option<u64>,
-) -> Result<Vec<Shard<'a>>, Error> {
-    let mut done = Vec::new();
-    let mut shard = Shard::new();
-    let mut filled = 0u64;
-    for tensor in tensors {
-        let len = tensor.byte_len(target)?;
-        let full = max.is_some_and(|max| filled.saturating_add(len) > max);
-        if full && !shard.is_empty() {
-            done.push(std::mem::take(&mut shard));
-            filled = 0;
-        }
-        filled = filled.saturating_add(len);
-        shard.push(tensor);
-    }
-    done.push(shard);
-    Ok(done)
-}
-
 /// The index as transformers writes it: sorted, indented by two.
 fn index<'a>(
-    shards: impl Iterator<Item = (&'a str, &'a Shard<'a>)>,
+    shards: impl Iterator<Item = (&'a str, &'a Vec<&'a OutTensor<'a>>)>,
     target: &Path,
 ) -> Result<String, Error> {
     let mut total_size = 0u64;
@@ -175,7 +153,8 @@ fn index<'a>(
 }
 
 /// Writes one safetensors file and its companions beside it. Files that are there already with the
-/// same content are left alone.
+/// same content are left alone; those of another content only give way to a companion that is
+/// named in `replacing`.
 ///
 /// # Errors
 /// As for [`write`](super::write); and a companion that would replace a different file, which is
@@ -197,26 +176,27 @@ pub fn write_beside(
             let problem = format!("{name} is the name of a file that belongs beside it");
             return Err(Error::target(target, problem));
         }
-        if fs::symlink_metadata(&place).is_err() {
-            missing.push((place, content));
-        } else if !content.equals(&place) {
+        if content.equals(&place) {
+            continue;
+        }
+        let absent = fs::symlink_metadata(&place).is_err();
+        if !absent && !companions.replacing.contains(&name) {
             let problem = format!(
                 "a different {name} lies beside it, which belongs to another model; give a folder to write into instead"
             );
             return Err(Error::target(target, problem));
         }
+        missing.push((place, content));
     }
     let output = AtomicFile::create(target)?;
     plan.fill(output.file(), target, progress)?;
-    let mut written = Vec::with_capacity(missing.len());
+    let mut written = Vec::with_capacity(missing.len() + 1);
     for (place, content) in missing {
         let file = AtomicFile::create(&place)?;
         content.write(file.file(), &place)?;
         written.push(file);
     }
     // The tensors last: who finds them finds all that belongs to them.
-    for file in written {
-        file.commit()?;
-    }
-    output.commit()
+    written.push(output);
+    commit_together(written)
 }
