@@ -41,6 +41,22 @@ impl Kinds<'_> {
     }
 }
 
+impl<'a> Kinds<'a> {
+    /// The field of config.json that lists the kinds, with the elements of some layers.
+    fn field(&self, layers: &[usize]) -> Option<(&'a str, Vec<Value>)> {
+        let (special, other) = (
+            self.cycle.hf_special.as_ref()?,
+            self.cycle.hf_other.as_ref()?,
+        );
+        let element = |&layer: &usize| match self.special[layer] {
+            true => special.clone(),
+            false => other.clone(),
+        };
+        let elements = layers.iter().map(element).collect();
+        Some((self.cycle.hf_array.as_deref()?, elements))
+    }
+}
+
 impl<'a> Layers<'a> {
     pub(super) fn of(arch: &'a Arch, checkpoint: &Checkpoint) -> Result<Self> {
         let n_layers = arch.n_layers(checkpoint)?;
@@ -87,17 +103,20 @@ impl<'a> Layers<'a> {
         found.map(|kinds| kinds.special.as_slice())
     }
 
-    /// GGUF arrays (keys without prefix) that a file of these kept layers must carry, because no
-    /// runtime could compute their kinds, with one flag a kept layer.
-    pub fn needed_arrays(&self, keep: &KeepSet) -> Vec<(&str, Vec<bool>)> {
-        let computed = |kinds: &Kinds| {
+    /// Cycles whose kinds no runtime could compute in a model of these kept layers.
+    fn uncomputed(&self, keep: &KeepSet) -> impl Iterator<Item = &Kinds<'a>> {
+        self.cycles.iter().filter(|kinds| {
             let mut kept = keep.layers().iter().enumerate();
-            kept.all(|(index, &layer)| {
+            !kept.all(|(index, &layer)| {
                 kinds.special[layer] == kinds.cycle.is_special(index, kinds.period)
             })
-        };
-        let needed = self.cycles.iter().filter(|kinds| !computed(kinds));
-        let array = needed.filter_map(|kinds| {
+        })
+    }
+
+    /// GGUF arrays (keys without prefix) that a file of these kept layers must carry, with one
+    /// flag a kept layer.
+    pub fn needed_arrays(&self, keep: &KeepSet) -> Vec<(&str, Vec<bool>)> {
+        let array = self.uncomputed(keep).filter_map(|kinds| {
             let key = kinds.cycle.array.as_deref()?;
             let marked = kinds.cycle.array_marks == Marks::Special;
             let flag = |&layer: &usize| kinds.special[layer] == marked;
@@ -106,18 +125,19 @@ impl<'a> Layers<'a> {
         array.collect()
     }
 
-    /// What config.json says of each layer: fields with one element a layer.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, Vec<Value>)> {
-        self.cycles.iter().filter_map(|kinds| {
-            let cycle = kinds.cycle;
-            let (special, other) = (cycle.hf_special.as_ref()?, cycle.hf_other.as_ref()?);
-            let element = |&is_special: &bool| match is_special {
-                true => special.clone(),
-                false => other.clone(),
-            };
-            let elements = kinds.special.iter().map(element).collect();
-            Some((cycle.hf_array.as_deref()?, elements))
-        })
+    /// Fields that a config.json of these kept layers must have, with one element a kept layer.
+    pub fn needed_fields(&self, keep: &KeepSet) -> Vec<(&str, Vec<Value>)> {
+        let field = |kinds: &Kinds<'a>| kinds.field(keep.layers());
+        self.uncomputed(keep).filter_map(field).collect()
+    }
+
+    /// What config.json can say of each layer: fields with one element a layer.
+    pub fn fields(&self) -> Vec<(&str, Vec<Value>)> {
+        let all: Vec<usize> = (0..self.n_layers).collect();
+        self.cycles
+            .iter()
+            .filter_map(|kinds| kinds.field(&all))
+            .collect()
     }
 
     /// Cycles that every runtime computes from the index.

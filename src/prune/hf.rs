@@ -58,6 +58,9 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
     };
     // Every other field stays as it is.
     arch.rewrite_layer_fields(&mut config, keep, provenance.source_layers)?;
+    for (field, kinds) in arch.layers(checkpoint)?.needed_fields(keep) {
+        config.insert(field.to_owned(), Value::Array(kinds));
+    }
     config.insert("num_hidden_layers".to_owned(), json!(keep.len()));
     if let OutType::Only(dtype) = request.outtype {
         set_dtype(&mut config, dtype);
