@@ -7,6 +7,7 @@ mod formats;
 mod hostile;
 mod interrupted;
 mod main_job;
+mod patterns;
 mod shards;
 mod streams;
 mod tiny;
