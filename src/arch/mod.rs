@@ -341,6 +341,22 @@ impl Arch {
         }
     }
 
+    /// What config.json says that GGUF has no word for and that changes the model, a sentence each.
+    ///
+    /// # Errors
+    /// As of [`Self::params`].
+    pub fn lost_in_gguf(&self, checkpoint: &Checkpoint) -> Result<Vec<String>> {
+        if checkpoint.gguf().is_some() {
+            return Ok(Vec::new());
+        }
+        let params = self.params(checkpoint)?;
+        let lost = self.params.iter().filter_map(|param| {
+            let (reason, value) = (param.lost.as_ref()?, params.get(&param.key)?);
+            Some(format!("{reason} ({} {value})", param.name()))
+        });
+        Ok(lost.collect())
+    }
+
     /// How many layers a checkpoint has, without reading anything else.
     ///
     /// # Errors

@@ -35,6 +35,9 @@ pub struct Param {
     /// Whether stock converters leave it out of GGUF.
     #[serde(default)]
     pub hf_only: bool,
+    /// What is lost with it.
+    #[serde(default)]
+    pub lost: Option<String>,
 }
 
 /// A GGUF scalar type.

@@ -10,15 +10,16 @@ use super::subject::Subject;
 use super::verify::{Exam, ProofOptions};
 use super::{plan::choose, progress};
 use crate::arch::{Arch, KeepSet, parse_ranges};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Format};
 use crate::convert::OutType;
 use crate::eval::Progress;
 use crate::plan::Plan;
-use crate::prune::{Request, check, write};
+use crate::prune::{Request, check, target_format, write};
 use crate::report::terminal;
 use crate::suite::Split;
 use crate::verify::check_structure;
 use anyhow::{Context, Result};
+use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -73,6 +74,12 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output, args.max_shard_bytes())?;
     check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
+    if target_format(&args.output)? == Format::Gguf {
+        for lost in Arch::of(&checkpoint)?.lost_in_gguf(&checkpoint)? {
+            // Nobody listening on stderr is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "slim: note: {lost}");
+        }
+    }
     match args.decided(&checkpoint)? {
         Some(decided) => args.write_decided(&checkpoint, &decided),
         None => args.whole_job(checkpoint),

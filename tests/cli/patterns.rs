@@ -92,3 +92,18 @@ fn drop_layers_none_only_converts() {
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["n_layers"], 4);
 }
+
+#[test]
+fn what_gguf_has_no_word_for_is_said_aloud() {
+    let bench = with_golden(&["mistral"]);
+    let ran = bench.slim("prune --drop-layers 1 mistral small.gguf");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for words in ["note:", "attends to a window", "sliding_window 12"] {
+        assert!(
+            ran.stderr.contains(words),
+            "{words} is not in {}",
+            ran.stderr
+        );
+    }
+    bench.slim("prune --drop-layers 1 mistral small").quietly();
+}
