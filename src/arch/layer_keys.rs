@@ -2,6 +2,7 @@
 
 use super::Arch;
 use super::keep::KeepSet;
+use super::pattern::{Pin, Pinned};
 use crate::checkpoint::gguf::{Metadata, Value as GgufValue};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -22,23 +23,21 @@ const ARRAYS: &[&str] = &[
     "attention.recurrent_layers",
     "attention.indexer.types",
     "attention.compress_ratios",
-    "rope_pattern",
-    "indexer.types",
-    "compress_ratios",
+    "attention.rope_pattern",
     "expert_feed_forward_length",
     "expert_used_count",
     "swiglu_clamp_exp",
     "swiglu_clamp_shexp",
-    "xielu.alpha_n",
-    "xielu.alpha_p",
-    "xielu.beta",
-    "xielu.eps",
     "deepstack_mapping",
     "activation_sparsity_scale",
 ];
 
+/// GGUF keys whose array has one element a layer, and that have no prefix.
+const BARE_ARRAYS: &[&str] = &["xielu.alpha_n", "xielu.alpha_p", "xielu.beta", "xielu.eps"];
+
 /// GGUF keys (without prefix) whose one number depends on the layers' indices or count. A
-/// description must say what its architecture does with them.
+/// description must say what its architecture does with them. No layer differs where it is 0, nor
+/// where a period is 1.
 const SCALARS: &[&str] = &[
     "attention.sliding_window_pattern",
     "full_attention_interval",
@@ -50,6 +49,17 @@ const SCALARS: &[&str] = &[
     "hash_layer_count",
     "attention.shared_kv_layers",
     "n_deepstack_layers",
+    "attn_res.block_size",
+    "decoder_block_count",
+];
+
+/// Those that are periods.
+const PERIODS: &[&str] = &[
+    "attention.sliding_window_pattern",
+    "full_attention_interval",
+    "interleave_moe_layer_step",
+    "moe_every_n_layers",
+    "attn_res.block_size",
 ];
 
 /// Fields of config.json whose array has one element a layer.
@@ -92,7 +102,8 @@ impl Arch {
             return Ok(rewritten);
         }
         for (key, value) in metadata.iter() {
-            let Some(suffix) = key.strip_prefix(&prefix) else {
+            let bare = BARE_ARRAYS.contains(&key).then_some(key);
+            let Some(suffix) = key.strip_prefix(&prefix).or(bare) else {
                 continue;
             };
             let new = match value.array() {
@@ -103,7 +114,45 @@ impl Arch {
                 rewritten.push((key.to_owned(), new));
             }
         }
+        self.check_first(metadata, keep)?;
+        rewritten.extend(self.pinned(metadata, n_layers));
         Ok(rewritten)
+    }
+
+    /// Where the length of a head is not stated, runtimes work it out from the heads of the first
+    /// layer.
+    fn check_first(&self, metadata: &Metadata, keep: &KeepSet) -> Result<()> {
+        let heads = metadata.get(&self.key("attention.head_count"));
+        let heads = heads.filter(|value| value.array().is_some());
+        let heads: Option<Vec<i64>> =
+            heads.and_then(|value| value.iter_i64().map(Iterator::collect));
+        let stated = |key: &str| metadata.get(&self.key(key)).is_some();
+        let (Some(heads), Some(&first)) = (heads, keep.layers().first()) else {
+            return Ok(());
+        };
+        ensure!(
+            heads.get(first) == heads.first()
+                || (stated("attention.key_length")
+                    && stated("attention.value_length")
+                    && [0, first].iter().all(|&l| heads.get(l) != Some(&0))),
+            "layer {first} would be the first, and its number of attention heads is not that of layer 0, from which runtimes work out the length of every head"
+        );
+        Ok(())
+    }
+
+    /// What runtimes would otherwise work out from the new number of layers.
+    fn pinned(&self, metadata: &Metadata, n_layers: usize) -> Vec<Rewritten> {
+        let pins = self.pattern.pins.iter().filter(|pin| {
+            let holds = pin.layers.is_empty() || pin.layers.contains(&n_layers);
+            holds && metadata.get(&self.key(&pin.key)).is_none()
+        });
+        let value = |pin: &Pin| match pin.value {
+            Pinned::U32(number) => GgufValue::u32(number),
+            Pinned::PerRootOfLayers(number) => {
+                GgufValue::f32((number / (n_layers as f64).sqrt()) as f32)
+            }
+        };
+        pins.map(|pin| (self.key(&pin.key), value(pin))).collect()
     }
 
     fn new_array(
@@ -120,7 +169,8 @@ impl Arch {
             let new: Vec<u32> = indices.filter_map(kept).map(|i| i as u32).collect();
             return Ok(Some(GgufValue::u32s(&new)));
         }
-        match (ARRAYS.contains(&suffix), len == n_layers as u64) {
+        let known = ARRAYS.contains(&suffix) || BARE_ARRAYS.contains(&suffix);
+        match (known, len == n_layers as u64) {
             (true, true) => value
                 .select(keep.layers())
                 .context("is no array of layers")
@@ -149,10 +199,11 @@ impl Arch {
             let new = rule.after(count, keep, n_layers) as u32;
             return Ok(Some(GgufValue::u32(new)));
         }
-        let mut cycles = self.pattern.cycles.iter();
-        let known = cycles.any(|cycle| cycle.key.as_deref() == Some(suffix));
+        let known = self.pattern.names(suffix);
+        let most = u64::from(PERIODS.contains(&suffix));
+        let alike = value.as_u64().is_some_and(|number| number <= most);
         ensure!(
-            known || !SCALARS.contains(&suffix) || value.as_u64() == Some(0),
+            known || !SCALARS.contains(&suffix) || alike,
             "depends on the layers, and slim does not know how a {} model uses it: pruning would shift it",
             self.name
         );

@@ -1,7 +1,7 @@
 //! The layers of one checkpoint: which sets of them may stay.
 
 use super::keep::ranges;
-use super::pattern::{Cycle, Marks, Protect, Role, Switch};
+use super::pattern::{Cycle, Marks, Role, Switch, states};
 use super::{Arch, KeepSet};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Result, bail, ensure};
@@ -19,6 +19,10 @@ pub struct Layers<'a> {
     arch: &'a Arch,
     n_layers: usize,
     cycles: Vec<Kinds<'a>>,
+    switches: Vec<&'a Switch>,
+    /// Layers that must stay, and why.
+    protected: Vec<(Vec<usize>, &'a str)>,
+    refused: Option<&'a str>,
     /// Whether runtimes that read one flag a layer are all that must run the result.
     by_arrays: bool,
 }
@@ -73,10 +77,20 @@ impl<'a> Layers<'a> {
                 special: listed.unwrap_or_else(computed),
             });
         }
+        let pattern = &arch.pattern;
+        let switches = pattern.switches.iter();
+        let protect = pattern.protect.iter();
+        let protected =
+            protect.map(|rule| (rule.of(arch, checkpoint, n_layers), rule.reason.as_str()));
         Ok(Self {
             arch,
             n_layers,
             cycles,
+            switches: switches
+                .filter(|rule| rule.holds(arch, checkpoint))
+                .collect(),
+            protected: protected.filter(|(layers, _)| !layers.is_empty()).collect(),
+            refused: refused(arch, checkpoint),
             by_arrays: false,
         })
     }
@@ -151,12 +165,12 @@ impl<'a> Layers<'a> {
     /// Whether any layer may go.
     pub fn all_alike(&self) -> bool {
         let trivial = |k: &Kinds| k.special.iter().all(|&s| s == k.special[0]) && k.period <= 1;
-        self.binding().all(trivial) && self.arch.pattern.protect.is_empty()
+        self.binding().all(trivial) && self.protected.is_empty()
     }
 
     /// Why no layer may go, where none may.
     pub fn refused(&self) -> Option<&str> {
-        self.arch.pattern.refuse.as_deref()
+        self.refused
     }
 
     /// Whether a layer may stand at an index of the result.
@@ -167,11 +181,8 @@ impl<'a> Layers<'a> {
 
     /// The layers that the pattern itself protects.
     pub fn protected(&self) -> Vec<usize> {
-        let rules = self.arch.pattern.protect.iter();
-        rules
-            .flat_map(|rule| rule.layers.iter().copied())
-            .filter(|&layer| layer < self.n_layers)
-            .collect()
+        let layers = self.protected.iter().flat_map(|(layers, _)| layers);
+        layers.copied().collect()
     }
 
     /// Whether every kept layer comes to stand where its kind belongs, and all that must stay do.
@@ -190,15 +201,15 @@ impl<'a> Layers<'a> {
         if keep.len() == self.n_layers {
             return Ok(());
         }
-        let (name, pattern) = (&self.arch.name, &self.arch.pattern);
-        if let Some(reason) = &pattern.refuse {
+        let name = &self.arch.name;
+        if let Some(reason) = self.refused {
             bail!("no layer of a {name} model can be removed: {reason}");
         }
-        let switched = |rule: &&Switch| {
+        let switched = |rule: &&&Switch| {
             let is = |count: usize| rule.layers.contains(&count);
             is(self.n_layers) || is(keep.len())
         };
-        if let Some(rule) = pattern.switches.iter().find(switched) {
+        if let Some(rule) = self.switches.iter().find(switched) {
             bail!(
                 "a {name} model of {} layers cannot become one of {}: {}",
                 self.n_layers,
@@ -206,16 +217,11 @@ impl<'a> Layers<'a> {
                 rule.reason
             );
         }
-        let gone = |rule: &&Protect| {
-            rule.layers
-                .iter()
-                .any(|&l| l < self.n_layers && !keep.contains(l))
-        };
-        if let Some(rule) = pattern.protect.iter().find(gone) {
+        let gone = |(layers, _): &&(Vec<usize>, &str)| layers.iter().any(|&l| !keep.contains(l));
+        if let Some((layers, reason)) = self.protected.iter().find(gone) {
             bail!(
-                "layers {} of a {name} model must stay: {}",
-                ranges(&rule.layers),
-                rule.reason
+                "layers {} of a {name} model must stay: {reason}",
+                ranges(layers)
             );
         }
         self.check_kinds(keep)
@@ -391,6 +397,19 @@ impl Kinds<'_> {
             self.cycle.special
         )
     }
+}
+
+/// Why no layer of a checkpoint may go, where none may.
+fn refused<'a>(arch: &'a Arch, checkpoint: &Checkpoint) -> Option<&'a str> {
+    let pattern = &arch.pattern;
+    let with = pattern.refuse_with.iter().find(|rule| {
+        let metadata = checkpoint.gguf();
+        metadata.is_some_and(|metadata| states(arch, metadata, &rule.key))
+    });
+    pattern
+        .refuse
+        .as_deref()
+        .or(with.map(|rule| rule.reason.as_str()))
 }
 
 fn gcd(a: usize, b: usize) -> usize {

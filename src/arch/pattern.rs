@@ -9,6 +9,7 @@ use super::layers::Layers;
 use super::params::hf_field;
 use super::{Arch, KeepSet};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::gguf::Metadata;
 use anyhow::{Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +30,44 @@ pub struct Pattern {
     pub index_lists: Vec<String>,
     /// Why no layer of this architecture may go.
     pub refuse: Option<String>,
+    /// Why no layer may go of the files that have a key.
+    pub refuse_with: Vec<Refusal>,
+    /// What runtimes work out from the number of layers where a file does not say it.
+    pub pins: Vec<Pin>,
+}
+
+/// Why no layer may go of a GGUF file that has a key.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// The key, without prefix. A number of 0 counts as none.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A GGUF value that depends on the number of layers where its key is missing: written with the
+/// value that the source had.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// The key, without prefix.
+    pub key: String,
+    /// The numbers of layers that have this value; empty: all.
+    #[serde(default)]
+    pub layers: Vec<usize>,
+    /// The value.
+    pub value: Pinned,
+}
+
+/// The value of a [`Pin`].
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pinned {
+    /// A number.
+    U32(u32),
+    /// This, divided by the square root of the number of layers.
+    PerRootOfLayers(f64),
 }
 
 /// Every so-many-th layer is special.
@@ -131,6 +170,12 @@ pub enum End {
 pub struct Switch {
     /// The numbers.
     pub layers: Vec<usize>,
+    /// The GGUF key (without prefix) of the files that it holds for. A number of 0 counts as none.
+    #[serde(default)]
+    pub only_with: Option<String>,
+    /// The GGUF key (without prefix) of the files that it does not hold for.
+    #[serde(default)]
+    pub unless: Option<String>,
     /// What they change.
     pub reason: String,
 }
@@ -140,7 +185,11 @@ pub struct Switch {
 #[serde(deny_unknown_fields)]
 pub struct Protect {
     /// Their indices.
+    #[serde(default)]
     pub layers: Vec<usize>,
+    /// The GGUF key (without prefix) that says how many of the first layers they are.
+    #[serde(default)]
+    pub first: Option<String>,
     /// Why.
     pub reason: String,
 }
@@ -153,6 +202,8 @@ impl Pattern {
             .iter()
             .any(|cycle| is(&cycle.key) || is(&cycle.array))
             || self.counts.iter().any(|count| is(&count.key))
+            || self.protect.iter().any(|rule| is(&rule.first))
+            || self.pins.iter().any(|pin| pin.key == suffix)
             || self.index_lists.iter().any(|key| key == suffix)
     }
 }
@@ -269,6 +320,40 @@ impl Cycle {
             flags.len()
         );
         Ok(Some(flags))
+    }
+}
+
+/// Whether a GGUF file has a key (without prefix), and not the number 0 under it.
+pub(super) fn states(arch: &Arch, metadata: &Metadata, key: &str) -> bool {
+    let value = metadata.get(&arch.key(key));
+    value.is_some_and(|value| value.as_f64() != Some(0.0))
+}
+
+impl Switch {
+    /// Whether the rule holds for a file.
+    pub(super) fn holds(&self, arch: &Arch, checkpoint: &Checkpoint) -> bool {
+        let Some(metadata) = checkpoint.gguf() else {
+            return self.only_with.is_none();
+        };
+        let with = self.only_with.as_deref();
+        let unless = self.unless.as_deref();
+        with.is_none_or(|key| states(arch, metadata, key))
+            && unless.is_none_or(|key| metadata.get(&arch.key(key)).is_none())
+    }
+}
+
+impl Protect {
+    /// The layers that must stay in one checkpoint of `n_layers` layers.
+    pub(super) fn of(&self, arch: &Arch, checkpoint: &Checkpoint, n_layers: usize) -> Vec<usize> {
+        let count = self.first.as_ref().zip(checkpoint.gguf());
+        let count = count.and_then(|(key, metadata)| metadata.get_u64(&arch.key(key)));
+        let count = count.map_or(0, |count| count.min(n_layers as u64) as usize);
+        let named = self
+            .layers
+            .iter()
+            .copied()
+            .filter(|&layer| layer < n_layers);
+        named.chain(0..count).collect()
     }
 }
 

@@ -11,7 +11,7 @@ export { readGgufFileInfo };
 
 const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: "error" });
 
-// Opens a GGUF file and calls use(read), where read(text) gives the text's token ids, at each of
+// Opens a GGUF file and calls use(read), where read(text) gives the text's token ids (or takes them), at each of
 // its last positions (all, unless told) the probabilities of the next token by id, and the greedy
 // continuation.
 // Keys and values are kept in f32: in f16, llama.cpp's default, logits lose two digits.
@@ -23,8 +23,8 @@ export async function withModel(path, use) {
     });
     const sequence = context.getSequence();
     const read = async (text, { newTokens = 0, last = Infinity } = {}) => {
-        const bos = model.tokens.shouldPrependBosToken ? [model.tokens.bos] : [];
-        const tokens = [...bos, ...model.tokenize(text, true)];
+        const bos = () => model.tokens.shouldPrependBosToken ? [model.tokens.bos] : [];
+        const tokens = Array.isArray(text) ? text : [...bos(), ...model.tokenize(text, true)];
         await sequence.clearHistory();
         const silent = tokens.length - Math.min(tokens.length, last);
         const ask = (token) => [token, { generateNext: { probabilities: true } }];
@@ -39,7 +39,8 @@ export async function withModel(path, use) {
                 if (greedy.length === newTokens) break;
             }
         }
-        return { tokens, probabilities, greedy, text: model.detokenize(greedy) };
+        const written = greedy.length > 0 ? model.detokenize(greedy) : "";
+        return { tokens, probabilities, greedy, text: written };
     };
     try {
         return await use(read);
@@ -48,3 +49,7 @@ export async function withModel(path, use) {
         await model.dispose();
     }
 }
+
+// At how many positions two lists of distributions are not the same to the last bit.
+export const differing = (a, b) => a.filter((position, i) =>
+    position.size !== b[i].size || [...position].some(([id, p]) => b[i].get(id) !== p)).length;

@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync, closeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { readGgufFileInfo, withModel } from "./llama_cpp.mjs";
+import { differing, readGgufFileInfo, withModel } from "./llama_cpp.mjs";
 
 const [slim, model, layers] = process.argv.slice(2);
 const { prompts } = JSON.parse(readFileSync(new URL("prompts.json", import.meta.url)));
@@ -40,8 +40,6 @@ try {
     await zero(zeroed, layers.split(",").flatMap((n) => projections.map((p) => `blk.${n}.${p}.weight`)));
     execFileSync(slim, ["prune", "--drop-layers", layers, zeroed, pruned], { stdio: "inherit" });
     const [whole, before, after] = [await distributions(model), await distributions(zeroed), await distributions(pruned)];
-    const differing = (a, b) => a.filter((position, i) =>
-        position.size !== b[i].size || [...position].some(([id, p]) => b[i].get(id) !== p)).length;
     if (differing(whole, before) === 0) throw new Error("zeroing changed nothing: the test tests nothing");
     const wrong = differing(before, after);
     if (wrong > 0) throw new Error(`removing no-op layers ${layers} changed ${wrong} of ${before.length} distributions`);
