@@ -47,7 +47,7 @@ fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result
         layer_arrays: false,
         measured: None,
     };
-    write(&request, &|_| {})
+    write(&request, &|_| {}).map(drop)
 }
 
 /// Key → (type, encoded value), without what may differ: the name and our provenance.

@@ -25,6 +25,9 @@ pub struct Param {
     /// The value of the model class where config.json has none.
     #[serde(default)]
     pub default: Option<f64>,
+    /// The value that runtimes take where a GGUF file has none.
+    #[serde(default)]
+    pub gguf_default: Option<f64>,
     /// The parameter whose value is the default, or `head_dim`: hidden size over heads, or
     /// `rotary_dim`: the part of it that rotates.
     #[serde(default)]
@@ -56,10 +59,10 @@ pub struct Params(BTreeMap<String, f64>);
 
 impl Params {
     pub(super) fn from_gguf(arch: &Arch, metadata: &gguf::Metadata) -> Result<Self> {
-        Self::read(arch, |param| {
+        Self::read(arch, 1.0, |param| {
             let key = arch.key(&param.key);
             let Some(value) = metadata.get(&key) else {
-                return Ok(None);
+                return Ok(param.gguf_default);
             };
             let number = value.as_f64().with_context(|| {
                 format!("{key} is not one number: per-layer arrays are not supported for this architecture")
@@ -70,9 +73,9 @@ impl Params {
 
     pub(super) fn from_hf(arch: &Arch, config: &Map<String, Value>) -> Result<Self> {
         let rotating = hf_field(config, "partial_rotary_factor").and_then(Value::as_f64);
-        Self::read_with(arch, rotating.unwrap_or(1.0), |param| {
+        Self::read(arch, rotating.unwrap_or(1.0), |param| {
             let Some(value) = param.in_config(config) else {
-                return Ok(None);
+                return Ok(param.default);
             };
             let number = value
                 .as_f64()
@@ -81,11 +84,7 @@ impl Params {
         })
     }
 
-    fn read(arch: &Arch, find: impl Fn(&Param) -> Result<Option<f64>>) -> Result<Self> {
-        Self::read_with(arch, 1.0, find)
-    }
-
-    fn read_with(
+    fn read(
         arch: &Arch,
         rotating: f64,
         find: impl Fn(&Param) -> Result<Option<f64>>,
@@ -100,7 +99,7 @@ impl Params {
                 }
                 other => params.get(other),
             };
-            let Some(value) = find(param)?.or(param.default).or_else(inherited) else {
+            let Some(value) = find(param)?.or_else(inherited) else {
                 let known = param.optional || param.key == "vocab_size";
                 ensure!(known, "{} ({}) is missing", param.key, param.name());
                 continue;
@@ -123,11 +122,6 @@ impl Params {
     pub fn count(&self, key: &str) -> Result<usize> {
         let value = self.get(key).with_context(|| format!("{key} is missing"))?;
         Ok(value as usize)
-    }
-
-    /// Sets a parameter, for the other format or for fewer layers.
-    pub fn set(&mut self, key: &str, value: f64) {
-        self.0.insert(key.to_owned(), value);
     }
 
     /// Dimensions of one attention head: `attention.key_length`, else hidden size over heads.
