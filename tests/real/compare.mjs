@@ -9,9 +9,10 @@ const file = new URL("prompts.json", import.meta.url).pathname;
 const { prompts, new_tokens } = JSON.parse(readFileSync(file));
 
 // LOGITS: the built example `logits`. `relative` divides differences by the largest log-probability
-// of the position: random models are sharper than any trained one. Gives the largest difference of a log-probability, the number
+// of the position: random models are sharper than any trained one. Positions from `upTo` on are not
+// compared. Gives the largest difference of a log-probability, the number
 // of positions and the texts that llama.cpp wrote.
-export async function compare(logits, model, { tolerance, greedy, relative = false }) {
+export async function compare(logits, model, { tolerance, greedy, relative = false, upTo = Infinity }) {
     const ours = JSON.parse(execFileSync(logits, [model, file], { maxBuffer: 1 << 30 }));
     let [worst, positions] = [0, 0];
     const texts = [];
@@ -19,7 +20,7 @@ export async function compare(logits, model, { tolerance, greedy, relative = fal
         for (const [i, prompt] of prompts.entries()) {
             const theirs = await read(prompt, { newTokens: greedy ? new_tokens : 0 });
             deepStrictEqual(ours[i].tokens, theirs.tokens, `token ids of ${JSON.stringify(prompt)}`);
-            for (const [position, probabilities] of theirs.probabilities.entries()) {
+            for (const [position, probabilities] of theirs.probabilities.slice(0, upTo).entries()) {
                 const logs = [...probabilities.values()].map(Math.log).filter(Number.isFinite);
                 const unit = relative ? Math.max(...logs.map(Math.abs)) : 1;
                 for (const [id, logprob] of ours[i].top[position]) {
