@@ -1,5 +1,5 @@
 """Times `slim prune --drop-layers` from GGUF to GGUF against copying the same file, in turns, and
-prints medians as Markdown.    python tests/real/write_speed.py SLIM MODEL.gguf FOLDER [RUNS]
+prints medians as Markdown.    python tests/real/write_speed.py SLIM MODEL.gguf FOLDER [RUNS [LAYERS…]]
 
 FOLDER is where the outputs go: the file system that is measured. `cp, sync` is what slim promises
 (the file is on the disk before it gets its name); `cp` leaves it in memory.
@@ -24,14 +24,13 @@ def timed(command):
     return seconds, usage.ru_maxrss
 
 
-def main(slim, model, folder, runs="9"):
+def main(slim, model, folder, runs="9", *layers):
     copy = str(Path(folder) / "copy.gguf")
     prune = lambda layers: [slim, "prune", "--drop-layers", layers, model, copy]
     ways = {
         "cp": ["cp", model, copy],
         "cp, sync": ["sh", "-c", 'cp "$1" "$2" && sync "$2"', "sh", model, copy],
-        "slim prune --drop-layers 12-17": prune("12-17"),
-        "slim prune --drop-layers 12": prune("12"),
+        **{f"slim prune --drop-layers {some}": prune(some) for some in layers or ["12-17", "12"]},
         "sha256 alone": [sys.executable, "-c", "import hashlib,sys; hashlib.file_digest(open(sys.argv[1],'rb'),'sha256')", model],
     }
     measured = {name: [] for name in ways}
