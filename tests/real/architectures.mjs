@@ -16,7 +16,7 @@ const at = (name) => join(folder, name);
 const tokens = Array.from({ length: 24 }, (_, i) => (i * i * 7 + i * 31 + 5) % VOCABULARY);
 
 // What a layer adds to the residual stream goes through one of these. Norms after them keep zeros.
-const OUTPUTS = /^(attn_output|attn_out|ffn_down|ffn_down_(exps|shexp|chexps)|ssm_out|shortconv\.out_proj|time_mix_output|channel_mix_value|vis_attn_output|vis_down|ffn_latent_up|ffn_routed_up)\.(weight|bias|lora_b)$/;
+const OUTPUTS = /^(attn_output|attn_output_b|attn_out|ffn_down|ffn_down_(exps|shexp|chexps)|ssm_out|shortconv\.out_proj|time_mix_output|channel_mix_value|vis_attn_output|vis_down|ffn_latent_up|ffn_routed_up)\.(weight|bias|lora_b)$/;
 
 // `set` gives other tensors of these layers the value with which the layer passes its input on.
 const passing = (layers, set = {}) => (name, array) => {
