@@ -2,6 +2,10 @@
 
 #[path = "../../tests/attacks/base.rs"]
 pub mod base;
+#[path = "../../tests/attacks/bytes.rs"]
+mod bytes;
+#[path = "../../tests/attacks/cases.rs"]
+pub mod cases;
 #[path = "../../tests/attacks/target.rs"]
 pub mod target;
 #[path = "../../tests/checkpoint/tiny.rs"]

@@ -13,6 +13,15 @@ use crate::base::{self, Files};
 use crate::bytes::{bytes, number};
 use crate::tiny::{Gguf, key, string, tensor};
 
+/// The fuzz targets.
+const TARGETS: [&str; 5] = [
+    "gguf",
+    "safetensors",
+    "config_json",
+    "tokenizer",
+    "documents",
+];
+
 /// The name of the model file of the GGUF base.
 const GGUF: &str = "model.gguf";
 
@@ -41,23 +50,24 @@ pub struct Case {
     /// Words of the message. None: the file is harmless, and slim does its work.
     #[serde(default)]
     pub says: Vec<String>,
-    /// The commands that say so, of [`COMMANDS`]; all of them unless it is said. The others succeed.
-    #[serde(default = "all_commands")]
+    /// The commands that say so, of [`COMMANDS`]; all but `eval` unless it is said. The others succeed.
+    #[serde(default = "by_default")]
     pub refused_by: Vec<String>,
 }
 
-/// The commands that every attack goes through. `IN` is the model.
-pub const COMMANDS: [(&str, &str); 3] = [
+/// The commands that an attack goes through. `IN` is the model. The last one, which runs the model,
+/// is asked only about models that it is to refuse.
+pub const COMMANDS: [(&str, &str); 4] = [
     ("inspect", "inspect IN"),
     ("to gguf", "prune --drop-layers 1 IN out.gguf"),
     ("to folder", "prune --drop-layers 1 IN out"),
+    ("eval", "eval IN"),
 ];
 
-fn all_commands() -> Vec<String> {
-    COMMANDS
-        .iter()
-        .map(|(name, _)| (*name).to_owned())
-        .collect()
+fn by_default() -> Vec<String> {
+    ["inspect", "to gguf", "to folder"]
+        .map(str::to_owned)
+        .into()
 }
 
 /// Where the attacks are.
@@ -144,6 +154,23 @@ impl Case {
     }
 }
 
+/// Inputs that the fuzz targets found, by target.
+pub fn found() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let of = |target| {
+        let entries = fs::read_dir(home().join("found").join(target));
+        let mut paths: Vec<PathBuf> = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path())
+            .collect();
+        paths.sort();
+        let read = |path: &PathBuf| fs::read(path).expect("an input that was found");
+        (target, paths.iter().map(read).collect())
+    };
+    TARGETS.map(of).into()
+}
+
 /// What each fuzz target starts from: the honest file and that of every attack on it.
 pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let files = [
@@ -209,6 +236,7 @@ impl Change<'_> {
             "key count" => file.n_keys = Some(self.number(1)),
             "tensor count" => file.n_tensors = Some(self.number(1)),
             "data" => file.data = self.bytes(1),
+            "append data" => file.data.extend(self.bytes(1)),
             "alignment" => file.alignment = self.number(1) as usize,
             "key" => {
                 let record = key(self.text(1), self.number(2) as u32, &self.bytes(3));
@@ -234,48 +262,41 @@ impl Change<'_> {
 
     fn in_files(&self, files: &mut Files) {
         let verb = self.text(0);
-        let mut content = |name: &str| -> &mut Vec<u8> {
-            let at = files.iter().position(|(known, _)| known == name);
-            let at = at.unwrap_or_else(|| {
-                files.push((name.to_owned(), Vec::new()));
-                files.len() - 1
-            });
-            &mut files[at].1
-        };
         match verb {
-            "write" => *content(self.text(1)) = self.bytes(2),
-            "text" => *content(self.text(1)) = self.text(2).as_bytes().to_vec(),
-            "append" => content(self.text(1)).extend(self.bytes(2)),
+            "write" => *content_of(files, self.text(1)) = self.bytes(2),
+            "text" => *content_of(files, self.text(1)) = self.text(2).as_bytes().to_vec(),
+            "append" => content_of(files, self.text(1)).extend(self.bytes(2)),
             "cut" => {
                 let len = self.number(2) as usize;
-                content(self.text(1)).truncate(len);
+                content_of(files, self.text(1)).truncate(len);
             }
             "remove" => files.retain(|(name, _)| name != self.text(1)),
             "set" => {
-                let content = content(self.text(1));
+                let content = content_of(files, self.text(1));
                 let mut json: Value = serde_json::from_slice(content).expect("JSON");
                 set(&mut json, self.text(2), self.words[3].clone());
                 *content = json.to_string().into_bytes();
             }
             "replace" => {
-                let content = content(self.text(1));
-                let text = String::from_utf8(std::mem::take(content)).expect("text");
-                assert!(
-                    text.contains(self.text(2)),
-                    "{}: {:?} is not there",
-                    self.case,
-                    self.text(2)
-                );
-                *content = text.replacen(self.text(2), self.text(3), 1).into_bytes();
+                let content = content_of(files, self.text(1));
+                *content = self
+                    .replaced(std::str::from_utf8(content).expect("text"))
+                    .into_bytes();
+            }
+            "replace in header" => {
+                let file = content_of(files, self.text(1));
+                let (header, data) = split(file);
+                *file = crate::tiny::safetensors(&self.replaced(&header), &data);
             }
             "header" => {
-                let file = content(self.text(1));
+                let file = content_of(files, self.text(1));
                 let (_, data) = split(file);
                 *file = crate::tiny::safetensors(self.text(2), &data);
             }
             "entry" => {
-                let file = content(self.text(1));
-                let (mut header, data) = split(file);
+                let file = content_of(files, self.text(1));
+                let (header, data) = split(file);
+                let mut header = serde_json::from_str(&header).expect("a header");
                 set(
                     &mut header,
                     &format!("/{}", self.text(2)),
@@ -285,10 +306,16 @@ impl Change<'_> {
             }
             "header length" => {
                 let len = self.number(2).to_le_bytes();
-                content(self.text(1))[..8].copy_from_slice(&len);
+                content_of(files, self.text(1))[..8].copy_from_slice(&len);
             }
             _ => self.unknown(),
         }
+    }
+
+    fn replaced(&self, text: &str) -> String {
+        let (from, to) = (self.text(2), self.text(3));
+        assert!(text.contains(from), "{}: {from:?} is not there", self.case);
+        text.replacen(from, to, 1)
     }
 
     fn on_disk(&self, folder: &Path) {
@@ -308,6 +335,16 @@ impl Change<'_> {
         };
         done.unwrap_or_else(|e| panic!("{}: {:?}: {e}", self.case, self.words));
     }
+}
+
+/// The content of this file, which is added if it is not there.
+fn content_of<'f>(files: &'f mut Files, name: &str) -> &'f mut Vec<u8> {
+    let at = files.iter().position(|(known, _)| known == name);
+    let at = at.unwrap_or_else(|| {
+        files.push((name.to_owned(), Vec::new()));
+        files.len() - 1
+    });
+    &mut files[at].1
 }
 
 fn number_of(value: &Value) -> u64 {
@@ -348,11 +385,8 @@ fn set(json: &mut Value, path: &str, value: Value) {
 }
 
 /// A safetensors file's header and data.
-fn split(file: &[u8]) -> (Value, Vec<u8>) {
+fn split(file: &[u8]) -> (String, Vec<u8>) {
     let (len, rest) = file.split_first_chunk::<8>().expect("a safetensors file");
     let (header, data) = rest.split_at(u64::from_le_bytes(*len) as usize);
-    (
-        serde_json::from_slice(header).expect("a header"),
-        data.to_vec(),
-    )
+    (String::from_utf8_lossy(header).into_owned(), data.to_vec())
 }

@@ -14,15 +14,6 @@ use tempfile::TempDir;
 use crate::base;
 use crate::walk::walk;
 
-/// The fuzz targets' names.
-pub const NAMES: [&str; 5] = [
-    "gguf",
-    "safetensors",
-    "config_json",
-    "tokenizer",
-    "documents",
-];
-
 /// Runs the target `name` on `bytes`. Returning is all that is asked of it.
 pub fn run(name: &str, bytes: &[u8]) {
     thread_local!(static BENCH: Bench = Bench::new());

@@ -11,6 +11,7 @@ use slim::convert::OutType;
 use slim::convert::vocabulary::{TextTokenizer, Vocabulary, runnable};
 use slim::model::Config;
 use slim::prune::{Request, write};
+use slim::verify::check_structure;
 
 /// Opens the checkpoint at `input`, looks at all of it, and prunes layer 1 into `scratch`, in
 /// both formats. What it wrote is removed.
@@ -66,12 +67,8 @@ fn vocabulary(checkpoint: &Checkpoint) -> Result<()> {
     };
     let written = read.to_hf();
     let _ = read.to_gguf();
-    for tokenizer in [runnable(checkpoint), TextTokenizer::new(&read)]
-        .into_iter()
-        .flatten()
-    {
-        speak(&tokenizer);
-    }
+    let _ = TextTokenizer::new(&read).map(|tokenizer| speak(&tokenizer));
+    speak(&runnable(checkpoint)?);
     written?;
     Ok(())
 }
@@ -107,24 +104,29 @@ fn model(checkpoint: &Checkpoint, scratch: &Path) -> Result<()> {
     let _ = params.and_then(|params| params.head_dim());
     let _ = Config::read(arch, checkpoint).and_then(|c| c.check_shapes(arch, checkpoint));
     let keep = KeepSet::without(n_layers, &[1])?;
-    for name in ["out.gguf", "out"] {
-        let target = scratch.join(name);
-        let request = Request {
-            checkpoint,
-            keep: &keep,
-            target: &target,
-            outtype: OutType::Keep,
-            tokenizer_pre: None,
-            measured: None,
-        };
-        let written = write(&request, &|_| {});
-        let reopened = written.as_ref().ok().map(|()| Checkpoint::open(&target));
-        let left = target.exists();
-        let _ = fs::remove_file(&target);
-        let _ = fs::remove_dir_all(&target);
-        assert!(written.is_ok() || !left, "something was left behind");
-        reopened.transpose().expect("slim opens what it wrote");
-        written?;
-    }
+    let results = ["out.gguf", "out"].map(|name| prune(checkpoint, &keep, &scratch.join(name)));
+    results.into_iter().collect()
+}
+
+/// Whatever is written is whole, and is what a second reader sees.
+fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
+    let request = Request {
+        checkpoint,
+        keep,
+        target,
+        outtype: OutType::Keep,
+        tokenizer_pre: None,
+        measured: None,
+    };
+    let written = write(&request, &|_| {});
+    assert!(
+        written.is_ok() == target.exists(),
+        "{written:?}, or something was left behind"
+    );
+    written?;
+    let reopened = Checkpoint::open(target).expect("slim opens what it wrote");
+    check_structure(&reopened).expect("a second reader opens what slim wrote");
+    let _ = fs::remove_file(target);
+    let _ = fs::remove_dir_all(target);
     Ok(())
 }
