@@ -24,7 +24,7 @@ mod walk;
 /// splitting rules.
 const FIXED: usize = 4 << 20;
 /// The dearest bytes of a file are a vocabulary's.
-const FACTOR: usize = 32;
+const FACTOR: usize = 40;
 
 /// Bytes in the files of a folder: those on the disk, for a sparse file holds what it holds.
 fn held(folder: &Path) -> usize {

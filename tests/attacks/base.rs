@@ -101,8 +101,13 @@ pub fn gguf() -> Gguf {
             &string("{{ messages[0].content }}"),
         ),
     ];
+    holding(keys, rows().into_iter().enumerate())
+}
+
+/// A GGUF file of these keys and tensors.
+fn holding(keys: Vec<Vec<u8>>, rows: impl Iterator<Item = (usize, Row)>) -> Gguf {
     let (mut tensors, mut data) = (Vec::new(), Vec::new());
-    for (seed, (name, _, shape)) in rows().into_iter().enumerate() {
+    for (seed, (name, _, shape)) in rows {
         let ne: Vec<u64> = shape.iter().rev().copied().collect();
         tensors.push(tensor(&name, &ne, 0, data.len() as u64));
         data.extend(elements(&shape, seed));
@@ -114,6 +119,34 @@ pub fn gguf() -> Gguf {
         data,
         ..Gguf::valid()
     }
+}
+
+/// The names of the parts of [`split`].
+pub const PARTS: [&str; 2] = ["model-00001-of-00002.gguf", "model-00002-of-00002.gguf"];
+
+/// The model as a GGUF file in two parts: all but the last layer, and the last layer.
+pub fn split() -> [Gguf; 2] {
+    let last = format!("blk.{}.", N_LAYERS - 1);
+    let own = |no: u16| {
+        let n_tensors = rows().len() as i32;
+        vec![
+            key("split.no", 2, &no.to_le_bytes()),
+            key("split.count", 2, &2u16.to_le_bytes()),
+            key("split.tensors.count", 5, &n_tensors.to_le_bytes()),
+        ]
+    };
+    [0u16, 1].map(|no| {
+        let mut keys = if no == 0 { gguf().keys } else { Vec::new() };
+        keys.extend(own(no));
+        let part = |row: &Row| u16::from(row.0.starts_with(&last));
+        holding(
+            keys,
+            rows()
+                .into_iter()
+                .enumerate()
+                .filter(|(_, row)| part(row) == no),
+        )
+    })
 }
 
 /// A safetensors file of some of the tensors.

@@ -33,7 +33,7 @@ pub struct Case {
     pub name: String,
     /// The weakness that it probes, and where that was found.
     pub attacks: String,
-    /// The honest model: `gguf`, `folder`, `shards`, `sentencepiece`, or `nothing`.
+    /// The honest model: `gguf`, `split`, `folder`, `shards`, `sentencepiece`, or `nothing`.
     pub base: String,
     /// What slim is given, in the case's folder; the GGUF file or the folder unless it is said.
     #[serde(default)]
@@ -108,7 +108,17 @@ impl Case {
     /// Writes the model into `folder` and returns what slim is to be given.
     pub fn build(&self, folder: &Path) -> PathBuf {
         let mut files = match self.base.as_str() {
-            "gguf" => vec![(GGUF.to_owned(), self.gguf_file())],
+            "gguf" => vec![(GGUF.to_owned(), self.changed(base::gguf()))],
+            // The part that is opened is honest; the other one lies.
+            "split" => {
+                let [first, second] = base::split();
+                let parts = [first.bytes(), self.changed(second)];
+                base::PARTS
+                    .map(str::to_owned)
+                    .into_iter()
+                    .zip(parts)
+                    .collect()
+            }
             "folder" => base::folder(),
             "shards" => base::shards(),
             "sentencepiece" => {
@@ -129,19 +139,17 @@ impl Case {
         for change in self.changes(&self.disk) {
             change.on_disk(folder);
         }
-        let named = |name: &String| folder.join(name);
-        let whole = || {
-            if self.base == "gguf" {
-                folder.join(GGUF)
-            } else {
-                folder.to_owned()
-            }
+        let name = match (&self.open, self.base.as_str()) {
+            (Some(name), _) => name,
+            (None, "gguf") => GGUF,
+            (None, "split") => base::PARTS[0],
+            (None, _) => return folder.to_owned(),
         };
-        self.open.as_ref().map_or_else(whole, named)
+        folder.join(name)
     }
 
-    fn gguf_file(&self) -> Vec<u8> {
-        let mut file = base::gguf();
+    /// The bytes of a GGUF file with the changes of the case.
+    fn changed(&self, mut file: Gguf) -> Vec<u8> {
         for change in self.changes(&self.gguf) {
             change.in_gguf(&mut file);
         }

@@ -155,7 +155,7 @@ fn write_the_seeds_of_the_fuzz_targets() {
 /// The honest models are accepted: what is refused is refused for its lie.
 #[test]
 fn the_honest_models_are_harmless() {
-    for base in ["gguf", "folder", "shards", "sentencepiece"] {
+    for base in ["gguf", "split", "folder", "shards", "sentencepiece"] {
         let bench = Bench::new();
         let case = serde_json::json!({"name": base, "attacks": "", "base": base});
         let case: Case = serde_json::from_value(case).unwrap();

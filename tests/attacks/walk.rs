@@ -93,17 +93,19 @@ fn model(checkpoint: &Checkpoint, scratch: &Path) -> Result<()> {
     let arch = Arch::of(checkpoint)?;
     let n_layers = arch.n_layers(checkpoint)?;
     let params = arch.params(checkpoint);
-    if let Some(files) = checkpoint.hf() {
-        let _ = RopeScaling::from_hf(&files.config).map(|scaling| scaling.to_hf());
-        let _ = arch.check_layer_fields(&files.config, n_layers);
-    }
-    if let Some(metadata) = checkpoint.gguf() {
-        let _ = RopeScaling::from_gguf(&arch.name, metadata);
-    }
+    let _ = RopeScaling::of(arch, checkpoint).map(|scaling| scaling.to_hf());
     arch.check_complete(checkpoint)?;
     let _ = params.and_then(|params| params.head_dim());
+    let layers = arch.layers(checkpoint)?;
+    let _ = (
+        layers.rules(),
+        layers.protected(),
+        layers.all_alike(),
+        layers.fields(),
+    );
     let _ = Config::read(arch, checkpoint).and_then(|c| c.check_shapes(arch, checkpoint));
     let keep = KeepSet::without(n_layers, &[1])?;
+    let _ = layers.check(&keep);
     let results = ["out.gguf", "out"].map(|name| prune(checkpoint, &keep, &scratch.join(name)));
     results.into_iter().collect()
 }
@@ -115,6 +117,8 @@ fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
         keep,
         target,
         outtype: OutType::Keep,
+        max_shard_bytes: None,
+        layer_arrays: false,
         tokenizer_pre: None,
         measured: None,
     };
