@@ -2,37 +2,15 @@
 //!
 //! The one test of this binary: it counts every byte that the process allocates.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use slim::checkpoint::Checkpoint;
 
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "checkpoint/tiny.rs"]
 mod tiny;
 use tiny::{Gguf, array, key, tensor};
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: hands every request on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Bytes allocated at the worst moment of opening `bytes`, beyond what was there before.
 fn cost(name: &str, bytes: &[u8]) -> usize {
@@ -40,12 +18,7 @@ fn cost(name: &str, bytes: &[u8]) -> usize {
     let path = folder.path().join(name);
     fs::write(folder.path().join("config.json"), "{}").unwrap();
     fs::write(&path, bytes).unwrap();
-    let before = LIVE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let opened = Checkpoint::open(&path);
-    let peak = PEAK.load(Relaxed) - before;
-    drop(opened);
-    peak
+    counting::peak_of(|| drop(Checkpoint::open(&path)))
 }
 
 /// What opening may cost besides: paths, a listing of the folder, a message.

@@ -108,11 +108,11 @@ pub fn ranges(layers: &[usize]) -> String {
     let mut rest = layers;
     while let Some(&first) = rest.first() {
         let run = (0..rest.len())
-            .take_while(|&i| rest[i] == first + i)
+            .take_while(|&i| first.checked_add(i) == Some(rest[i]))
             .count();
         parts.push(match run {
             1 => first.to_string(),
-            _ => format!("{first}-{}", first + run - 1),
+            _ => format!("{first}-{}", rest[run - 1]),
         });
         rest = &rest[run..];
     }

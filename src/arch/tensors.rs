@@ -268,7 +268,8 @@ impl Arch {
     }
 
     /// Every place that a model of `n_layers` may fill, globals first.
-    pub fn slots(&self, n_layers: usize) -> Vec<Slot<'_>> {
+    /// Not a list: the number may be a file's mere claim.
+    pub fn slots(&self, n_layers: usize) -> impl Iterator<Item = Slot<'_>> {
         let slot = |rule, layer| Slot {
             rule,
             layer,
@@ -279,7 +280,7 @@ impl Arch {
             let rules = self.layer_tensors.iter();
             rules.map(move |rule| slot(rule, Some(layer)))
         });
-        globals.chain(layers).collect()
+        globals.chain(layers)
     }
 }
 

@@ -183,6 +183,10 @@ pub(crate) fn within(dir: &Path, name: impl AsRef<Path>) -> Result<PathBuf, Erro
     }
     let home = fs::canonicalize(dir).map_err(Error::io("open", dir))?;
     let real = fs::canonicalize(&path).map_err(Error::io("open", &path))?;
+    // A pipe would be waited for, a device read without end.
+    if !real.is_file() && real.starts_with(&home) {
+        return Err(Error::layout(&path, "is no regular file"));
+    }
     let blobs = home
         .parent()
         .filter(|parent| parent.ends_with("snapshots"))

@@ -1,7 +1,7 @@
 //! `slim inspect MODEL`
 
 use super::Passed;
-use super::{show, show_json};
+use super::{printable, show, show_json};
 use crate::arch::{Arch, KeepSet, Layers, ranges};
 use crate::checkpoint::Checkpoint;
 use crate::model::Config;
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     );
     let mut text = format!("{}\n", args.model.display());
     for (key, value) in rows {
-        text += &format!("{key:<24} {value}\n");
+        text += &format!("{:<24} {}\n", printable(key), printable(&value));
     }
     show(&text)?;
     Ok(true)
@@ -140,8 +140,9 @@ fn provenance(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
     entries
         .map(|(key, value)| {
             let layers = || -> Option<String> {
-                let kept: Vec<usize> = value.iter_i64()?.map(|layer| layer as usize).collect();
-                Some(crate::arch::ranges(&kept))
+                let layers = value.iter_i64()?.map(usize::try_from);
+                let kept: Result<Vec<usize>, _> = layers.collect();
+                Some(crate::arch::ranges(&kept.ok()?))
             };
             let text = value.as_str().map(str::to_owned);
             let number = || value.as_u64().map(|n| n.to_string());

@@ -63,6 +63,26 @@ fn show(text: &str) -> Result<()> {
     }
 }
 
+/// The most characters of a message or value that are shown, from its start and from its end.
+const MAX_SHOWN: [usize; 2] = [6000, 2000];
+
+/// A text that may come from a file, as a terminal may get it: control characters spelled out,
+/// and without its middle where it is endless.
+fn printable(text: &str) -> String {
+    let [head, tail] = MAX_SHOWN;
+    let len = text.chars().count();
+    let mut shown = String::new();
+    for (at, c) in text.chars().enumerate() {
+        match c.is_control() && c != '\n' {
+            _ if at == head && at + tail < len => shown.push('…'),
+            _ if at > head && at + tail < len => {}
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Writes JSON to stdout.
 fn show_json(value: &impl serde::Serialize) -> Result<()> {
     show(&(serde_json::to_string_pretty(value)? + "\n"))
@@ -76,7 +96,7 @@ pub fn run() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("slim: {error:#}");
+            eprintln!("slim: {}", printable(&format!("{error:#}")));
             ExitCode::from(2)
         }
     }

@@ -264,7 +264,10 @@ fn vocab_size(arch: &Arch, checkpoint: &Checkpoint, params: &Params) -> Result<u
     let mut tensors = checkpoint.tensors().iter();
     let embedding = tensors.find(|tensor| embeds(&tensor.name));
     let embedding = embedding.context("the checkpoint has no token embedding")?;
-    let rows = *embedding.shape.first().context("a flat token embedding")? as usize;
+    let rows = *embedding
+        .shape
+        .first()
+        .context("the token embedding has no dimensions")? as usize;
     if let Some(said) = params.get("vocab_size") {
         ensure!(
             said as usize == rows,

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// The format's limit on the names of keys. Runtimes read tensor names of 64 bytes, or of a few more.
+const MAX_NAME: usize = u16::MAX as usize;
+
 /// What is wrong, and where.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -86,6 +89,9 @@ impl<'a> Cursor<'a> {
         match std::str::from_utf8(bytes) {
             Err(_) => Err(fault("is not UTF-8")),
             Ok("") => Err(fault("is empty")),
+            Ok(name) if name.len() > MAX_NAME => {
+                Err(fault(&format!("is longer than {MAX_NAME} bytes")))
+            }
             Ok(name) if name.contains('\0') => Err(fault("holds a NUL character")),
             Ok(_) => Ok(span),
         }

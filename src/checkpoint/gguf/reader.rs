@@ -230,7 +230,7 @@ fn placed(
         };
         // A type newer than slim has no known size: it ends where the next tensor starts.
         let end = match tensor.dtype {
-            DType::Ggml(_) => Some(limit),
+            DType::Ggml(_) => Some(limit).filter(|end| is_plausible(&tensor.shape, end - start)),
             known => known
                 .byte_len(&tensor.shape)
                 .and_then(|len| start.checked_add(len)),
@@ -262,4 +262,10 @@ fn placed(
             range: data_start + tensor.offset..end,
         })
         .collect())
+}
+
+/// Whether elements of an unknown type can be in so many bytes. Known types pack 8 into a byte at
+/// most; without any bound a shape would be the file's mere claim.
+fn is_plausible(shape: &[u64], bytes: u64) -> bool {
+    shape.iter().product::<u64>() / 64 <= bytes
 }

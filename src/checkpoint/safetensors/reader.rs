@@ -29,6 +29,10 @@ pub(crate) fn read(file: &MappedFile, index: usize) -> Result<Header, Error> {
 
 fn parse(bytes: &[u8], file: usize) -> Result<Header, String> {
     let (json, data) = split(bytes)?;
+    // The format asks for it, and a file of another format may pass as JSON after white space.
+    if json.first() != Some(&b'{') {
+        return Err("its header does not begin with {".into());
+    }
     // Not the crate's `read_metadata`: it buffers numbers at 16 times their text, loses the order
     // of `__metadata__` and lets names occur twice. Its checks of offsets and sizes are used below.
     let raw: RawHeader = serde_json::from_slice(json).map_err(|e| format!("its header: {e}"))?;

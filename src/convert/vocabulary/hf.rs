@@ -130,7 +130,7 @@ fn byte_level(
         .map(|(_, id)| *id)
         .chain(added.iter().map(|(id, ..)| *id));
     let count = row_count(dir, config, ids.max())?;
-    let mut tokens = fillers(count, 0.0);
+    let mut tokens = fillers(dir, count, listed.len() + added.len(), 0.0)?;
     for (text, id) in listed {
         *slot(dir, &mut tokens, id)? = Token {
             text,
@@ -190,8 +190,25 @@ fn mark_spaces(part: String) -> String {
     }
 }
 
-pub(super) fn fillers(count: usize, score: f32) -> Vec<Token> {
-    (0..count).map(|id| Token::padding(id, score)).collect()
+/// The most ids without a token where there are not many tokens: embeddings are padded to a round
+/// number of rows, or leave room for a few thousand tokens.
+const MAX_FILLERS: usize = 1 << 16;
+
+/// Places for `count` tokens, of which the files name `named`. The count may be a file's mere
+/// claim.
+pub(super) fn fillers(
+    dir: &Path,
+    count: usize,
+    named: usize,
+    score: f32,
+) -> Result<Vec<Token>, Error> {
+    if count.saturating_sub(named) > named.max(MAX_FILLERS) {
+        return Err(Error::Inconsistent(format!(
+            "{}: {count} ids for {named} tokens; the folder mixes files of two models",
+            dir.display()
+        )));
+    }
+    Ok((0..count).map(|id| Token::padding(id, score)).collect())
 }
 
 /// The number of tokens: config.json's, which must cover the ids, else one past the last id.

@@ -1,6 +1,7 @@
 //! A SentencePiece vocabulary out of a Hugging Face folder: the pieces of its model file, or of
 //! tokenizer.json where that is missing, and what was added after training.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -29,7 +30,7 @@ pub(super) fn from_model(
         Some(count) => count,
         None => row_count(dir, config, last)?,
     };
-    let mut tokens = fillers(count, PADDING_SCORE);
+    let mut tokens = fillers(dir, count, pieces, PADDING_SCORE)?;
     for (place, piece) in tokens.iter_mut().zip(model.tokens) {
         *place = piece;
     }
@@ -69,9 +70,9 @@ pub(super) fn from_model(
 /// The added tokens that only tokenizer.json knows: not listed in the settings, and not the
 /// piece that already has the id.
 fn new_to(tokens: &[Token], settings: &Settings, file: TokenizerFile) -> Vec<Added> {
+    let listed: HashSet<u32> = settings.added_tokens.iter().map(|(id, ..)| *id).collect();
     let is_new = |(id, text, _): &Added| {
-        let listed = settings.added_tokens.iter().any(|(known, ..)| known == id);
-        !listed
+        !listed.contains(id)
             && tokens
                 .get(*id as usize)
                 .is_some_and(|token| token.text != *text)
@@ -105,7 +106,7 @@ pub(super) fn from_json(
     let count = row_count(dir, config, ids.max())?;
     let scores = merges::scores(&file.model.merges.into_pairs());
     let lowest = -(scores.len() as f32);
-    let mut tokens = fillers(count, PADDING_SCORE);
+    let mut tokens = fillers(dir, count, listed.len() + added.len(), PADDING_SCORE)?;
     for (text, id) in listed {
         let kind = if is_byte(&text) {
             TokenKind::Byte

@@ -19,12 +19,16 @@ pub(crate) fn from_pieces(tokens: &[Token]) -> Vec<(&str, &str)> {
         .filter(is_piece)
         .map(|token| &*token.text)
         .collect();
+    // Looking a part up costs its length: of a piece of a megabyte only few parts may be looked up.
+    let lengths: HashSet<usize> = texts.iter().map(|text| text.len()).collect();
+    let could_be = |part: &str| lengths.contains(&part.len());
     let pieces = tokens.par_iter().filter(is_piece);
     let mut merges: Vec<(f32, usize, &str, &str)> = pieces
         .flat_map_iter(|token| {
             let cuts = token.text.char_indices().skip(1);
             cuts.map(|(cut, _)| (token.score, cut, token.text.split_at(cut)))
         })
+        .filter(|(.., (left, right))| could_be(left) && could_be(right))
         .filter(|(.., (left, right))| texts.contains(left) && texts.contains(right))
         .map(|(score, cut, (left, right))| (score, cut, left, right))
         .collect();

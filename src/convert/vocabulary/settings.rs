@@ -2,7 +2,7 @@
 //! a text. The order of precedence is that of stock GGUF converters.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -81,9 +81,19 @@ pub(crate) fn object_file(path: &Path) -> Result<Option<Object>, Error> {
     serde_json::from_slice(&text).map(Some).map_err(malformed)
 }
 
+/// The largest tokenizer files that are published have 35 MB.
+const MAX_FILE: u64 = 256 << 20;
+
 /// The bytes of a file; `None` if there is no such file.
 pub(crate) fn optional_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
+    let read = fs::metadata(path).and_then(|about| match about.len() {
+        _ if !about.is_file() => Err(io::Error::other("is no regular file")),
+        0..=MAX_FILE => fs::read(path),
+        len => Err(io::Error::other(format!(
+            "is of {len} bytes; {MAX_FILE} is the most"
+        ))),
+    });
+    match read {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Io {
