@@ -4,6 +4,7 @@ mod element;
 mod metadata;
 mod outtype;
 mod tensors;
+pub mod quantise;
 pub mod vocabulary;
 
 pub use element::to_tensor;

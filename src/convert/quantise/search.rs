@@ -1,0 +1,214 @@
+//! The scale searches that every quantised type with a free scale shares.
+//!
+//! A block is quantised by trying several scales at once, one a lane: for each weight, all lanes
+//! round it and add to their sums. The lanes are independent, so the compiler keeps them in vector
+//! registers, and no sum ever depends on the width of the machine's vectors: the same weights give
+//! the same bytes everywhere.
+//!
+//! With levels `l`, weights `x` and their importance `w`, the best scale and offset of a candidate
+//! are weighted least squares, as in the k-quants of ggml (I. Kawrakow, llama.cpp #1684).
+
+/// Candidates that are tried together.
+pub(super) const LANES: usize = 16;
+
+/// One number a candidate.
+pub(super) type Lanes = [f32; LANES];
+
+/// A scale and what is added after scaling: `x ≈ scale · level + offset`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Line {
+    pub scale: f32,
+    pub offset: f32,
+}
+
+/// `f(0), f(1), …`, one a lane.
+#[inline(always)]
+pub(super) fn lanes(f: impl Fn(usize) -> f32) -> Lanes {
+    std::array::from_fn(f)
+}
+
+/// The nearest whole number, ties to even, of a magnitude below 2²²: a sum that large has no
+/// fraction bits left.
+#[inline(always)]
+pub(super) fn nearest(value: f32) -> f32 {
+    const NO_FRACTION: f32 = 12_582_912.0; // 1.5 · 2²³
+    (value + NO_FRACTION) - NO_FRACTION
+}
+
+/// The level of a scaled weight. Written so that it is one instruction a bound.
+#[inline(always)]
+pub(super) fn level(value: f32, lowest: f32, highest: f32) -> f32 {
+    let above = if value > lowest { value } else { lowest };
+    nearest(if above < highest { above } else { highest })
+}
+
+/// The reciprocal, or 0 of 0.
+#[inline(always)]
+pub(super) fn inverse(value: f32) -> f32 {
+    if value == 0.0 { 0.0 } else { 1.0 / value }
+}
+
+/// The sum, in an order that does not depend on the machine.
+#[inline(always)]
+pub(super) fn sum(values: impl IntoIterator<Item = f32>) -> f32 {
+    values.into_iter().fold(0.0, |sum, value| sum + value)
+}
+
+/// Smallest and largest of a block. Of several zeros of either sign, the first counts.
+#[inline(always)]
+pub(super) fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
+    const WIDE: usize = 8;
+    let (mut low, mut high) = ([f32::MAX; WIDE], [f32::MIN; WIDE]);
+    for part in x.as_chunks::<WIDE>().0 {
+        for i in 0..WIDE {
+            low[i] = if part[i] < low[i] { part[i] } else { low[i] };
+            high[i] = if part[i] > high[i] { part[i] } else { high[i] };
+        }
+    }
+    let low = low.iter().fold(f32::MAX, |a, &b| if b < a { b } else { a });
+    let high = high.iter().fold(f32::MIN, |a, &b| if b > a { b } else { a });
+    let first = |value: f32| match value == 0.0 {
+        true => x.iter().copied().find(|&x| x == 0.0).unwrap_or(value),
+        false => value,
+    };
+    (first(low), first(high))
+}
+
+/// The weight of largest magnitude, with its sign; the first of several.
+#[inline(always)]
+pub(super) fn farthest<const N: usize>(x: &[f32; N]) -> f32 {
+    let magnitude = x.map(f32::abs);
+    let (_, largest) = extremes(&magnitude);
+    let found = x.iter().copied().find(|x| x.abs() == largest && largest > 0.0);
+    found.unwrap_or(0.0)
+}
+
+/// The lane of the largest value; the first of several. NaN never wins.
+#[inline(always)]
+pub(super) fn best(scores: &Lanes) -> usize {
+    let mut best = 0;
+    for lane in 1..LANES {
+        let better = scores[lane] > scores[best] || scores[best].is_nan();
+        best = if better { lane } else { best };
+    }
+    best
+}
+
+/// The best line through a block for levels 0 to `top`, the smallest weight at level 0. `steps` say
+/// by how much each candidate's level of the largest weight exceeds `top`. With `below_zero` the
+/// offset is never positive, for types that store it as a subtrahend.
+#[inline(always)]
+pub(super) fn affine<const N: usize>(
+    x: &[f32; N],
+    w: &[f32; N],
+    top: f32,
+    steps: &Lanes,
+    below_zero: bool,
+) -> Line {
+    let (low, high) = extremes(x);
+    let low = if below_zero && low > 0.0 { 0.0 } else { low };
+    let range = high - low;
+    if range <= 0.0 {
+        return Line {
+            scale: 0.0,
+            offset: low,
+        };
+    }
+    let inverse_scale = lanes(|k| (top + steps[k]) / range);
+    let (mut wl, mut wll, mut wxl) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let (mut sum_w, mut sum_wx) = (0.0, 0.0);
+    for (&x, &w) in x.iter().zip(w) {
+        let (above, wx) = (x - low, w * x);
+        sum_w += w;
+        sum_wx += wx;
+        for k in 0..LANES {
+            let l = level(above * inverse_scale[k], 0.0, top);
+            wl[k] += w * l;
+            wll[k] += w * l * l;
+            wxl[k] += wx * l;
+        }
+    }
+    let line = |k: usize| {
+        let determinant = sum_w * wll[k] - wl[k] * wl[k];
+        let line = Line {
+            scale: (sum_w * wxl[k] - sum_wx * wl[k]) / determinant,
+            offset: (wll[k] * sum_wx - wl[k] * wxl[k]) / determinant,
+        };
+        match line.offset > 0.0 && below_zero {
+            true => Line {
+                scale: wxl[k] / wll[k],
+                offset: 0.0,
+            },
+            false => line,
+        }
+    };
+    // How much of Σ w·x² each line explains.
+    let gains = lanes(|k| {
+        let Line { scale, offset } = line(k);
+        scale * (2.0 * wxl[k] - scale * wll[k] - 2.0 * offset * wl[k])
+            + offset * (2.0 * sum_wx - offset * sum_w)
+    });
+    let best_line = line(best(&gains));
+    match best_line.scale.is_finite() && best_line.offset.is_finite() {
+        true => best_line,
+        false => Line {
+            scale: range / top,
+            offset: low,
+        },
+    }
+}
+
+/// The best scale of a block for levels `-top` to `top - 1`. Each of `steps` puts the weight of
+/// largest magnitude at that level.
+#[inline(always)]
+pub(super) fn symmetric<const N: usize>(
+    x: &[f32; N],
+    w: &[f32; N],
+    top: f32,
+    steps: &Lanes,
+) -> f32 {
+    let farthest = farthest(x);
+    if farthest == 0.0 {
+        return 0.0;
+    }
+    let inverse_scale = lanes(|k| steps[k] / farthest);
+    let (mut wll, mut wxl) = ([0.0; LANES], [0.0; LANES]);
+    for (&x, &w) in x.iter().zip(w) {
+        let wx = w * x;
+        for k in 0..LANES {
+            let l = level(x * inverse_scale[k], -top, top - 1.0);
+            wll[k] += w * l * l;
+            wxl[k] += wx * l;
+        }
+    }
+    let gains = lanes(|k| wxl[k] * wxl[k] / wll[k]);
+    let k = best(&gains);
+    let scale = wxl[k] / wll[k];
+    match scale.is_finite() {
+        true => scale,
+        false => -farthest / top,
+    }
+}
+
+/// The squared error of a block, weighted, under each candidate line, for levels from `lowest` to
+/// `highest`.
+#[inline(always)]
+pub(super) fn errors<const N: usize>(
+    x: &[f32; N],
+    w: &[f32; N],
+    scale: &Lanes,
+    offset: &Lanes,
+    (lowest, highest): (f32, f32),
+) -> Lanes {
+    let inverse_scale = lanes(|k| inverse(scale[k]));
+    let mut errors = [0.0; LANES];
+    for (&x, &w) in x.iter().zip(w) {
+        for k in 0..LANES {
+            let above = x - offset[k];
+            let l = level(above * inverse_scale[k], lowest, highest);
+            let miss = above - scale[k] * l;
+            errors[k] += w * miss * miss;
+        }
+    }
+    errors
+}
