@@ -36,6 +36,7 @@ fn convert(source: &Path, target: &Path, outtype: OutType) {
         keep: &KeepSet::all(arch.n_layers(&checkpoint).unwrap()),
         target,
         outtype,
+        quantise: Default::default(),
         tokenizer_pre: None,
         layer_arrays: false,
         measured: None,

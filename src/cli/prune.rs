@@ -1,7 +1,7 @@
 //! `slim prune --keep 24 --preserve retrieval IN OUT`: the whole job, or only the writing.
 
 use super::Passed;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json};
+use super::options::{ChoiceOptions, Depth, SuiteOptions, TypeOptions, check_json, read_json};
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
 use super::show;
@@ -10,7 +10,6 @@ use super::verify::{Exam, ProofOptions};
 use super::{plan::choose, progress};
 use crate::arch::{Arch, KeepSet, parse_ranges};
 use crate::checkpoint::Checkpoint;
-use crate::convert::OutType;
 use crate::eval::Progress;
 use crate::plan::Plan;
 use crate::prune::{Request, check, write};
@@ -42,9 +41,8 @@ pub(super) struct Args {
     /// A plan that `slim plan` wrote
     #[arg(long, value_name = "FILE", conflicts_with_all = ["keep", "drop"])]
     plan: Option<PathBuf>,
-    /// The type of the weight matrices: keep, f32, f16, bf16, q8_0
-    #[arg(long, value_name = "TYPE", default_value_t = OutType::Keep)]
-    outtype: OutType,
+    #[command(flatten)]
+    types: TypeOptions,
     /// The GGUF name of the tokenizer's splitting rule, where slim cannot tell it
     #[arg(long, value_name = "NAME")]
     tokenizer_pre: Option<String>,
@@ -166,11 +164,13 @@ impl Args {
         measured: Option<String>,
         progress: &Bar,
     ) -> Result<()> {
+        let imatrix = self.types.imatrix()?;
         let request = Request {
             checkpoint,
             keep,
             target: &self.output,
-            outtype: self.outtype,
+            outtype: self.types.outtype(),
+            quantise: self.types.quantise(imatrix.as_ref()),
             tokenizer_pre: self.tokenizer_pre.as_deref(),
             layer_arrays: self.choice.needs_layer_arrays,
             measured,

@@ -8,6 +8,6 @@ pub mod quantise;
 pub mod vocabulary;
 
 pub use element::to_tensor;
-pub use metadata::{file_type, gguf_metadata, hf_config, torch_name};
+pub use metadata::{QUANTIZATION_VERSION, file_type, gguf_metadata, hf_config, torch_name};
 pub use outtype::OutType;
 pub use tensors::{Target, kept_tensors};

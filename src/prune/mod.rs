@@ -10,6 +10,7 @@ pub use provenance::Provenance;
 use crate::arch::{Arch, KeepSet};
 use crate::checkpoint::{Checkpoint, Format, check_target, check_target_folder};
 use crate::convert::OutType;
+use crate::convert::quantise::Quantise;
 use crate::model::Config;
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -24,6 +25,8 @@ pub struct Request<'a> {
     pub target: &'a Path,
     /// The element type of the matrices.
     pub outtype: OutType,
+    /// How a quantised element type is reached.
+    pub quantise: Quantise<'a>,
     /// `tokenizer.ggml.pre`, where it cannot be told from the tokenizer's files.
     pub tokenizer_pre: Option<&'a str>,
     /// Whether the result may need a runtime that reads one flag a layer from arrays.

@@ -98,6 +98,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             keep: &keep,
             target: &target,
             outtype: OutType::Keep,
+            quantise: Default::default(),
             tokenizer_pre: None,
             measured: None,
         };

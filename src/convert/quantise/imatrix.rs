@@ -179,7 +179,8 @@ impl<'a> Importance<'a> {
 
 fn dataset(metadata: &Metadata) -> Option<String> {
     let names = metadata.get("imatrix.datasets")?;
-    Some(names.strings()?.next()?.to_owned())
+    let first = names.iter_str()?.next()?;
+    Some(first.to_owned())
 }
 
 /// The mean of each sum; 1 where an expert was never asked.

@@ -1,16 +1,25 @@
 //! Quantised GGUF types: which tensor gets which, and the blocks themselves.
 
+mod choice;
+mod imatrix;
 mod k;
 mod pack;
+mod recipe;
 mod search;
 mod simple;
 
+pub use choice::{Chosen, Quantise};
+pub use imatrix::{Imatrix, Importance};
+pub use recipe::{Candidate, Recipe, Shape, pure_types};
+
 use crate::checkpoint::DType;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use multiversion::multiversion;
 
-/// Quantises rows of `columns` weights. `importance` is one number a column: how much an error
-/// there matters.
+/// f16 has no larger number, and scales are stored in it.
+const LARGEST: f32 = 65504.0;
+
+/// Quantises rows of `columns` weights, which begin with row `first` of their matrix.
 ///
 /// Without importance, q4_0, q4_1, q5_0, q5_1 and q8_0 are ggml's own bytes.
 ///
@@ -21,31 +30,40 @@ pub fn encode(
     values: &[f32],
     columns: usize,
     dtype: DType,
-    importance: Option<&[f32]>,
+    importance: Option<Importance>,
+    first: usize,
 ) -> Result<Vec<u8>> {
-    let row_bytes = dtype.byte_len(&[columns as u64]).filter(|&bytes| bytes > 0);
-    let Some(row_bytes) = row_bytes else {
-        bail!("a row of {columns} weights is no whole number of {dtype} blocks");
-    };
+    let row_bytes = dtype.byte_len(&[columns as u64]).unwrap_or(0) as usize;
     ensure!(
-        values.len() % columns == 0 && importance.is_none_or(|w| w.len() == columns),
-        "{} weights with {} importances are no rows of {columns}",
-        values.len(),
-        importance.map_or(0, <[f32]>::len)
+        row_bytes > 0 && columns > 0 && values.len() % columns == 0,
+        "{} weights are no rows of {columns} in whole {dtype} blocks",
+        values.len()
     );
     ensure!(
-        values.iter().fold(true, |fine, x| fine & (x.abs() <= pack::LARGEST)),
-        "a weight is not finite, or too large for {dtype}"
+        values.iter().fold(true, |fine, x| fine & (x.abs() <= LARGEST)),
+        "a weight is not finite, or too large for {dtype}: the source is damaged"
     );
-    let mut out = vec![0; values.len() / columns * row_bytes as usize];
-    let rows = Rows {
-        values,
-        columns,
-        importance,
-        out: &mut out,
-    };
-    let known = encode_rows(rows, dtype);
-    ensure!(known, "slim does not write {dtype}");
+    let mut out = vec![0; values.len() / columns * row_bytes];
+    let n_rows = values.len() / columns;
+    let mut row = 0;
+    while row < n_rows {
+        // Rows of one expert share their importance.
+        let (importance, shared) = match importance {
+            Some(importance) => {
+                let (values, shared) = importance.from_row(first + row);
+                (Some(values), shared.min(n_rows - row))
+            }
+            None => (None, n_rows),
+        };
+        let rows = Rows {
+            values: &values[row * columns..(row + shared) * columns],
+            columns,
+            importance: importance.filter(|values| values.len() == columns),
+            out: &mut out[row * row_bytes..(row + shared) * row_bytes],
+        };
+        ensure!(encode_rows(rows, dtype), "slim does not write {dtype}");
+        row += shared;
+    }
     Ok(out)
 }
 
@@ -98,6 +116,12 @@ impl Rows<'_> {
 /// spares the large weights of a block.
 #[inline(always)]
 fn weights<const N: usize>(x: &[f32; N], importance: &[f32; N]) -> [f32; N] {
+    let mut sum = 0.0;
+    for &value in importance {
+        sum += value;
+    }
+    // Inputs that were always zero say nothing of how to round.
+    let importance = if sum > 0.0 { importance } else { &[1.0; N] };
     let mean_square = square_sum(x) / N as f32;
     let mut w = [0.0; N];
     for i in 0..N {

@@ -127,6 +127,3 @@ fn nibbles(levels: &[u8; BLOCK], out: &mut [u8]) {
         }
     }
 }
-
-/// f16 has no larger number.
-pub(super) const LARGEST: f32 = 65504.0;

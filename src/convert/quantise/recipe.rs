@@ -8,7 +8,7 @@
 use crate::checkpoint::DType;
 
 /// A named mix of types.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Recipe {
     /// What people call it.
     pub name: &'static str,
@@ -20,11 +20,11 @@ pub struct Recipe {
 }
 
 /// The first rule that fits a tensor decides.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rule(Kind, When, DType);
 
 /// What a tensor does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Embedding,
     Output,
@@ -37,7 +37,7 @@ enum Kind {
 }
 
 /// In which layers, and in which models.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 enum When {
     Always,
     /// Layers before this one.
@@ -167,11 +167,11 @@ pub struct Shape {
 /// A tensor that is to be written: its new GGUF name, its shape (outermost dimension first), and
 /// the type it has if it is not quantised.
 #[derive(Debug, Clone)]
-pub struct Candidate<'a> {
+pub struct Candidate {
     /// The new GGUF name.
-    pub name: &'a str,
+    pub name: String,
     /// Outermost dimension first.
-    pub shape: &'a [u64],
+    pub shape: Vec<u64>,
     /// The type without quantisation.
     pub plain: DType,
 }
@@ -190,10 +190,10 @@ impl Recipe {
     /// The type of each tensor, in the order given.
     pub fn types(&self, model: &Shape, tensors: &[Candidate]) -> Vec<DType> {
         let tied = !tensors.iter().any(|t| t.name == "output.weight");
-        let values = tensors.iter().filter(|t| kind(t.name) == Value).count();
+        let values = tensors.iter().filter(|t| kind(&t.name) == Value).count();
         // Places are counted as llama.cpp counts them: by layer, then by name.
         let mut order: Vec<usize> = (0..tensors.len()).collect();
-        order.sort_by_key(|&i| (layer(tensors[i].name), tensors[i].name));
+        order.sort_by_key(|&i| (layer(&tensors[i].name), &tensors[i].name));
         let mut types: Vec<DType> = tensors.iter().map(|t| t.plain).collect();
         let (mut seen_values, mut seen_down) = (0, 0);
         for i in order {
@@ -201,15 +201,14 @@ impl Recipe {
             if !quantisable(tensor) {
                 continue;
             }
-            let kind = match kind(tensor.name) {
+            let kind = match kind(&tensor.name) {
                 Kind::Embedding if tied => Kind::Output,
                 other => other,
             };
-            let counted = match kind {
-                Value => std::mem::replace(&mut seen_values, seen_values + 1),
-                _ => std::mem::replace(&mut seen_down, seen_down + usize::from(kind == Down)),
-            };
-            let place = match (kind, layer(tensor.name)) {
+            let counted = if kind == Value { seen_values } else { seen_down };
+            seen_values += usize::from(kind == Value);
+            seen_down += usize::from(kind == Down);
+            let place = match (kind, layer(&tensor.name)) {
                 (Down, Some(layer)) if model.n_experts > 1 => (layer, model.n_layers),
                 (Value, _) => (counted, values),
                 _ => (counted, model.n_layers),
