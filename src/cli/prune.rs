@@ -63,6 +63,8 @@ struct Decided {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    // What cannot be written is found before any work.
+    args.types.imatrix()?;
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output)?;
     check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;

@@ -168,6 +168,15 @@ pub struct Importance<'a> {
 }
 
 impl<'a> Importance<'a> {
+    /// One number a column, for a matrix of `rows`.
+    pub fn of_columns(values: &'a [f32], rows: usize) -> Self {
+        Self {
+            values,
+            columns: values.len(),
+            rows,
+        }
+    }
+
     /// The columns' importance in this row of all experts' rows, and how many rows share it.
     pub(super) fn from_row(&self, row: usize) -> (&'a [f32], usize) {
         let rows = self.rows.max(1);
