@@ -75,16 +75,18 @@ impl Affine {
         let (to_a, to_b) = (search::inverse(d.to_f32()), search::inverse(m.to_f32()));
         let mut a = lines.map(|line| search::level(line.scale * to_a, 0.0, self.highest));
         let mut b = lines.map(|line| search::level(-line.offset * to_b, 0.0, self.highest));
+        let (near_a, near_b) = (lanes(|k| near(k).0), lanes(|k| near(k).1));
         let mut kept: Option<(f32, Fit<SUBS>)> = None;
         for _ in 0..ROUNDS {
             let mut error = 0.0;
+            let (of_d, of_m) = (d.to_f32(), -m.to_f32());
             for j in 0..SUBS {
                 let (tried_a, tried_b) = (
-                    lanes(|k| (a[j] + near(k).0).clamp(0.0, self.highest)),
-                    lanes(|k| (b[j] + near(k).1).clamp(0.0, self.highest)),
+                    lanes(|k| search::level(a[j] + near_a[k], 0.0, self.highest)),
+                    lanes(|k| search::level(b[j] + near_b[k], 0.0, self.highest)),
                 );
-                let scale = lanes(|k| d.to_f32() * tried_a[k]);
-                let offset = lanes(|k| -m.to_f32() * tried_b[k]);
+                let scale = lanes(|k| of_d * tried_a[k]);
+                let offset = lanes(|k| of_m * tried_b[k]);
                 let errors = errors(&x[j], &w[j], &scale, &offset, (0.0, self.top));
                 let k = best(&errors.map(|error| -error));
                 (a[j], b[j]) = (tried_a[k], tried_b[k]);
@@ -110,18 +112,23 @@ impl Affine {
     ) -> (f16, f16) {
         // x ≈ d·p − m·q with p = a·level and q = b.
         let (mut pp, mut pq, mut qq, mut xp, mut xq) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let (d, m) = (fit.d.to_f32(), fit.m.to_f32());
         let levels = fit.levels.as_chunks_mut::<N>().0;
         for j in 0..SUBS {
-            let (scale, offset) = (fit.d.to_f32() * fit.a[j], fit.m.to_f32() * fit.b[j]);
+            let (scale, offset) = (d * fit.a[j], m * fit.b[j]);
             let inverse = search::inverse(scale);
             let mut sums = [[0.0f32; 8]; 5];
-            for i in 0..N {
-                let (x, w) = (x[j][i], w[j][i]);
-                let l = search::level((x + offset) * inverse, 0.0, self.top);
-                levels[j][i] = l as i32 as u8;
-                let wl = w * l;
-                for (sum, term) in sums.iter_mut().zip([w, wl, wl * l, w * x, wl * x]) {
-                    sum[i % 8] += term;
+            let parts = x[j].as_chunks::<8>().0.iter().zip(w[j].as_chunks::<8>().0);
+            for ((x, w), levels) in parts.zip(levels[j].as_chunks_mut::<8>().0) {
+                for i in 0..8 {
+                    let l = search::level((x[i] + offset) * inverse, 0.0, self.top);
+                    levels[i] = l as i32 as u8;
+                    let wl = w[i] * l;
+                    sums[0][i] += w[i];
+                    sums[1][i] += wl;
+                    sums[2][i] += wl * l;
+                    sums[3][i] += w[i] * x[i];
+                    sums[4][i] += wl * x[i];
                 }
             }
             let [w, wl, wll, wx, wlx] = sums.map(search::sum);
@@ -156,16 +163,18 @@ impl Symmetric {
         let to_a = search::inverse(d.to_f32());
         let (lowest, highest) = (-self.lowest, self.lowest - 1.0);
         let mut a = scales.map(|scale| search::level(scale * to_a, lowest, highest));
+        // Half of the candidates put the largest weight at the other end of the levels.
+        let sign = lanes(|k| if k < LANES / 2 { 1.0 } else { -1.0 });
+        let change = lanes(|k| (k % (LANES / 2)) as f32 - 3.0);
         let mut kept: Option<(f32, Fit<16>)> = None;
         for _ in 0..ROUNDS {
             let mut error = 0.0;
+            let of_d = d.to_f32();
             for j in 0..16 {
-                // Half of the candidates put the largest weight at the other end of the levels.
                 let tried = lanes(|k| {
-                    let (sign, change) = if k < 8 { (1.0, k as f32 - 3.5) } else { (-1.0, k as f32 - 11.5) };
-                    search::level(sign * (a[j] + change.trunc()), lowest, highest)
+                    search::level(sign[k] * (a[j] + change[k]), lowest, highest)
                 });
-                let scale = lanes(|k| d.to_f32() * tried[k]);
+                let scale = lanes(|k| of_d * tried[k]);
                 let errors = errors(&x[j], &w[j], &scale, &[0.0; LANES], (-self.top, self.top - 1.0));
                 let k = best(&errors.map(|error| -error));
                 a[j] = tried[k];
@@ -185,17 +194,21 @@ impl Symmetric {
     #[inline(always)]
     fn assign(&self, x: &[[f32; 16]], w: &[[f32; 16]], fit: &mut Fit<16>) -> f16 {
         let (mut pp, mut xp) = (0.0, 0.0);
+        let d = fit.d.to_f32();
         let levels = fit.levels.as_chunks_mut::<16>().0;
         for j in 0..16 {
-            let scale = fit.d.to_f32() * fit.a[j];
+            let scale = d * fit.a[j];
             let inverse = search::inverse(scale);
             let mut sums = [[0.0f32; 8]; 2];
-            for i in 0..16 {
-                let l = search::level(x[j][i] * inverse, -self.top, self.top - 1.0);
-                levels[j][i] = (l + self.top) as i32 as u8;
-                let wl = w[j][i] * l;
-                sums[0][i % 8] += wl * l;
-                sums[1][i % 8] += wl * x[j][i];
+            let parts = x[j].as_chunks::<8>().0.iter().zip(w[j].as_chunks::<8>().0);
+            for ((x, w), levels) in parts.zip(levels[j].as_chunks_mut::<8>().0) {
+                for i in 0..8 {
+                    let l = search::level(x[i] * inverse, -self.top, self.top - 1.0);
+                    levels[i] = (l + self.top) as i32 as u8;
+                    let wl = w[i] * l;
+                    sums[0][i] += wl * l;
+                    sums[1][i] += wl * x[i];
+                }
             }
             pp += fit.a[j] * fit.a[j] * search::sum(sums[0]);
             xp += fit.a[j] * search::sum(sums[1]);

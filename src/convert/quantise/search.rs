@@ -24,7 +24,11 @@ pub(super) struct Line {
 /// `f(0), f(1), …`, one a lane.
 #[inline(always)]
 pub(super) fn lanes(f: impl Fn(usize) -> f32) -> Lanes {
-    std::array::from_fn(f)
+    let mut lanes = [0.0; LANES];
+    for (k, lane) in lanes.iter_mut().enumerate() {
+        *lane = f(k);
+    }
+    lanes
 }
 
 /// The nearest whole number, ties to even, of a magnitude below 2²²: a sum that large has no
@@ -128,27 +132,24 @@ pub(super) fn affine<const N: usize>(
             wxl[k] += wx * l;
         }
     }
-    let line = |k: usize| {
-        let determinant = sum_w * wll[k] - wl[k] * wl[k];
-        let line = Line {
-            scale: (sum_w * wxl[k] - sum_wx * wl[k]) / determinant,
-            offset: (wll[k] * sum_wx - wl[k] * wxl[k]) / determinant,
-        };
-        match line.offset > 0.0 && below_zero {
-            true => Line {
-                scale: wxl[k] / wll[k],
-                offset: 0.0,
-            },
-            false => line,
-        }
-    };
+    // Both solutions in every lane: a branch would cost the vectors.
+    let determinant = lanes(|k| sum_w * wll[k] - wl[k] * wl[k]);
+    let free_offset = lanes(|k| (wll[k] * sum_wx - wl[k] * wxl[k]) / determinant[k]);
+    let free_scale = lanes(|k| (sum_w * wxl[k] - sum_wx * wl[k]) / determinant[k]);
+    let bound = lanes(|k| if below_zero && free_offset[k] > 0.0 { 1.0 } else { 0.0 });
+    let offset = lanes(|k| if bound[k] > 0.0 { 0.0 } else { free_offset[k] });
+    let alone = lanes(|k| wxl[k] / wll[k]);
+    let scale = lanes(|k| if bound[k] > 0.0 { alone[k] } else { free_scale[k] });
     // How much of Σ w·x² each line explains.
     let gains = lanes(|k| {
-        let Line { scale, offset } = line(k);
-        scale * (2.0 * wxl[k] - scale * wll[k] - 2.0 * offset * wl[k])
-            + offset * (2.0 * sum_wx - offset * sum_w)
+        scale[k] * (2.0 * wxl[k] - scale[k] * wll[k] - 2.0 * offset[k] * wl[k])
+            + offset[k] * (2.0 * sum_wx - offset[k] * sum_w)
     });
-    let best_line = line(best(&gains));
+    let k = best(&gains);
+    let best_line = Line {
+        scale: scale[k],
+        offset: offset[k],
+    };
     match best_line.scale.is_finite() && best_line.offset.is_finite() {
         true => best_line,
         false => Line {
