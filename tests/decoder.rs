@@ -80,7 +80,12 @@ fn logits_are_those_of_transformers_from_either_format() {
         let expected = Golden::read(&folder);
         let mut sources = vec![folder.clone()];
         let converted = ["converted.f32.gguf", "converted.bf16.gguf"];
-        sources.extend(converted.map(|file| folder.join(file)).into_iter().filter(|p| p.exists()));
+        sources.extend(
+            converted
+                .map(|file| folder.join(file))
+                .into_iter()
+                .filter(|p| p.exists()),
+        );
         for path in sources {
             let model = load(&path);
             let logits = model
@@ -134,7 +139,8 @@ fn greedy_text_with_a_cache_is_that_of_transformers() {
         let mut fed = 0;
         while tokens.len() < expected.len() {
             let positions: Vec<usize> = (fed..tokens.len()).collect();
-            let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
+            let visible: Vec<Vec<usize>> =
+                positions.iter().map(|&i| (0..=i).rev().collect()).collect();
             let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
             let mut hidden = model.embed(&tokens[fed..]).unwrap();
             for (layer, cache) in caches.iter_mut().enumerate() {

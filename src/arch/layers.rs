@@ -182,7 +182,9 @@ impl<'a> Layers<'a> {
             );
         }
         let gone = |rule: &&Protect| {
-            rule.layers.iter().any(|&l| l < self.n_layers && !keep.contains(l))
+            rule.layers
+                .iter()
+                .any(|&l| l < self.n_layers && !keep.contains(l))
         };
         if let Some(rule) = pattern.protect.iter().find(gone) {
             bail!(
@@ -323,8 +325,8 @@ impl<'a> Layers<'a> {
         stay: &[usize],
     ) -> Vec<usize> {
         let most = self.period().min(within.len().saturating_sub(1));
-        let smaller = (1..=most)
-            .find_map(|n| self.cheapest(within, within.len() - n, costs, stay, &[layer]));
+        let smaller =
+            (1..=most).find_map(|n| self.cheapest(within, within.len() - n, costs, stay, &[layer]));
         let Some(smaller) = smaller else {
             return Vec::new();
         };
@@ -335,9 +337,12 @@ impl<'a> Layers<'a> {
     /// One sentence a rule, for people.
     pub fn rules(&self) -> Vec<String> {
         let cycles = self.binding().map(|kinds| kinds.sentence());
-        let protected = self.arch.pattern.protect.iter().map(|rule| {
-            format!("layers {} must stay: {}", ranges(&rule.layers), rule.reason)
-        });
+        let protected = self
+            .arch
+            .pattern
+            .protect
+            .iter()
+            .map(|rule| format!("layers {} must stay: {}", ranges(&rule.layers), rule.reason));
         cycles.chain(protected).collect()
     }
 }
@@ -345,7 +350,12 @@ impl<'a> Layers<'a> {
 impl Kinds<'_> {
     fn sentence(&self) -> String {
         let special = |(i, &s): (usize, &bool)| s.then_some(i);
-        let listed: Vec<usize> = self.special.iter().enumerate().filter_map(special).collect();
+        let listed: Vec<usize> = self
+            .special
+            .iter()
+            .enumerate()
+            .filter_map(special)
+            .collect();
         format!(
             "one layer in {} ({}) must {}",
             self.period,

@@ -49,9 +49,9 @@ const DESCRIPTIONS: &[&str] = &[
 const GGUF_ONLY: &str = include_str!("gguf_only.json");
 
 static ARCHITECTURES: LazyLock<Vec<Arch>> = LazyLock::new(|| {
-    let described = DESCRIPTIONS.iter().map(|text| {
-        serde_json::from_str(text).expect("an embedded description file is valid")
-    });
+    let described = DESCRIPTIONS
+        .iter()
+        .map(|text| serde_json::from_str(text).expect("an embedded description file is valid"));
     let pruned: Vec<Arch> =
         serde_json::from_str(GGUF_ONLY).expect("the embedded table of architectures is valid");
     described.chain(pruned).collect()
@@ -196,7 +196,10 @@ impl Arch {
             return Self::find(|arch| of_name(arch) && marked(arch).is_some())
                 .or_else(|| Self::find(|arch| of_name(arch) && arch.marked_by.is_none()))
                 .with_context(|| {
-                    format!("{path}: unknown architecture '{name}'; {}", Self::known_gguf())
+                    format!(
+                        "{path}: unknown architecture '{name}'; {}",
+                        Self::known_gguf()
+                    )
                 });
         }
         let config = &checkpoint.hf().context("a checkpoint has metadata")?.config;

@@ -71,9 +71,9 @@ impl Params {
             let Some(value) = param.in_config(config) else {
                 return Ok(None);
             };
-            let number = value.as_f64().with_context(|| {
-                format!("config.json: {} is {value}, not a number", param.name())
-            });
+            let number = value
+                .as_f64()
+                .with_context(|| format!("config.json: {} is {value}, not a number", param.name()));
             number.map(Some)
         })
     }
@@ -153,12 +153,7 @@ impl Param {
             ParamType::U32 => value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0,
             ParamType::F32 => value.is_finite(),
         };
-        ensure!(
-            valid,
-            "{} ({}) cannot be {value}",
-            self.key,
-            self.name()
-        );
+        ensure!(valid, "{} ({}) cannot be {value}", self.key, self.name());
         Ok(())
     }
 

@@ -149,7 +149,9 @@ impl Pattern {
     /// Whether a GGUF key (without prefix) is part of the pattern.
     pub(super) fn names(&self, suffix: &str) -> bool {
         let is = |key: &Option<String>| key.as_deref() == Some(suffix);
-        self.cycles.iter().any(|cycle| is(&cycle.key) || is(&cycle.array))
+        self.cycles
+            .iter()
+            .any(|cycle| is(&cycle.key) || is(&cycle.array))
             || self.counts.iter().any(|count| is(&count.key))
             || self.index_lists.iter().any(|key| key == suffix)
     }
@@ -184,13 +186,17 @@ impl Cycle {
         let stated = match (checkpoint.gguf(), checkpoint.hf()) {
             (Some(metadata), _) => {
                 let get = |key: &String| metadata.get(&arch.key(key));
-                if self.only_with.as_ref().is_some_and(|key| get(key).is_none()) {
+                if self
+                    .only_with
+                    .as_ref()
+                    .is_some_and(|key| get(key).is_none())
+                {
                     return Ok(None);
                 }
                 let scalar = self.key.as_ref().and_then(get);
-                scalar.filter(|value| value.array().is_none()).map(|value| {
-                    value.as_u64().filter(|period| *period < 1 << 20)
-                })
+                scalar
+                    .filter(|value| value.array().is_none())
+                    .map(|value| value.as_u64().filter(|period| *period < 1 << 20))
             }
             (_, Some(files)) => {
                 // The converter writes the key that the cycle depends on only for other models.
@@ -223,7 +229,9 @@ impl Cycle {
     ) -> Result<Option<Vec<bool>>> {
         let (name, flags): (&str, Vec<bool>) = match (checkpoint.gguf(), checkpoint.hf()) {
             (Some(metadata), _) => {
-                let Some(key) = &self.array else { return Ok(None) };
+                let Some(key) = &self.array else {
+                    return Ok(None);
+                };
                 let value = metadata.get(&arch.key(key));
                 let Some(value) = value.filter(|value| value.array().is_some()) else {
                     return Ok(None);
@@ -235,7 +243,10 @@ impl Cycle {
                     .elements()
                     .and_then(|elements| elements.map(flag).collect());
                 let Some(flags) = flags else {
-                    bail!("{}: {key} is no array of flags", checkpoint.path().display())
+                    bail!(
+                        "{}: {key} is no array of flags",
+                        checkpoint.path().display()
+                    )
                 };
                 let special = self.array_marks == Marks::Special;
                 (key, flags.into_iter().map(|flag| flag == special).collect())

@@ -1,7 +1,7 @@
 //! Rotary position scaling, as config.json and GGUF say it.
 
-use super::params::hf_field;
 use super::Arch;
+use super::params::hf_field;
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
@@ -69,7 +69,10 @@ impl RopeScaling {
         let of_kind = |name: &str| scaling.get(name).and_then(Value::as_object);
         if let Some(local) = of_kind("sliding_attention") {
             let scaled = rope_type(local) != "default";
-            ensure!(!scaled, "config.json: rope scaling of sliding_attention layers is not known");
+            ensure!(
+                !scaled,
+                "config.json: rope scaling of sliding_attention layers is not known"
+            );
         }
         let scaling = of_kind("full_attention").unwrap_or(scaling);
         let number = |name: &str| {

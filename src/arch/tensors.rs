@@ -128,7 +128,11 @@ impl Arch {
         if let Some((layer, rest)) = split_layer(name, GGUF_LAYER) {
             let rule = self.layer_tensors.iter().find(|rule| rule.gguf == rest)?;
             let (layer, expert) = (Some(layer), None);
-            return Some(Slot { rule, layer, expert });
+            return Some(Slot {
+                rule,
+                layer,
+                expert,
+            });
         }
         let (layer, rules, rest) = match split_layer(name, &self.hf_layer_prefix) {
             Some((layer, rest)) => (Some(layer), &self.layer_tensors, rest),
@@ -137,7 +141,11 @@ impl Arch {
         rules.iter().find_map(|rule| {
             let same = (layer.is_none() && rule.gguf == rest).then_some(None);
             let expert = same.or_else(|| rule.matches(rest))?;
-            Some(Slot { rule, layer, expert })
+            Some(Slot {
+                rule,
+                layer,
+                expert,
+            })
         })
     }
 

@@ -135,8 +135,14 @@ pub fn hf_config(
         let scale = arch.source_attention_scale(checkpoint, &params)?;
         set(&rule.hf, json!(shortest(scale.powi(-2) as f32)));
     }
-    let (rotary, head_dim) = (params.get("rope.dimension_count"), params.head_dim()? as f64);
-    if let Some(part) = rotary.map(|dims| dims / head_dim).filter(|&part| part != 1.0) {
+    let (rotary, head_dim) = (
+        params.get("rope.dimension_count"),
+        params.head_dim()? as f64,
+    );
+    if let Some(part) = rotary
+        .map(|dims| dims / head_dim)
+        .filter(|&part| part != 1.0)
+    {
         set("partial_rotary_factor", json!(shortest(part as f32)));
     }
     for (field, kinds) in arch.layers(checkpoint)?.fields() {

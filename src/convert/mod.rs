@@ -3,8 +3,8 @@
 mod element;
 mod metadata;
 mod outtype;
-mod tensors;
 pub mod quantise;
+mod tensors;
 pub mod vocabulary;
 
 pub use element::to_tensor;

@@ -200,7 +200,9 @@ impl<'a> Converter<'a, '_> {
                 let part = |info: &&'a TensorInfo| Part::whole(info, RowOrder::Same);
                 let parts: Vec<Part> = stack.values().map(part).collect();
                 ensure!(
-                    parts.iter().all(|p| p.info.dtype == info.dtype && p.info.shape == info.shape),
+                    parts
+                        .iter()
+                        .all(|p| p.info.dtype == info.dtype && p.info.shape == info.shape),
                     "the experts of {} are not alike in type and shape",
                     slot.gguf_name()
                 );
@@ -214,7 +216,11 @@ impl<'a> Converter<'a, '_> {
     /// A stack of experts as one tensor an expert.
     fn experts_of(&self, slot: Slot, info: &'a TensorInfo) -> Result<Vec<OutTensor<'a>>> {
         let [count, rows, _] = info.shape.as_slice() else {
-            bail!("tensor {} is no stack of experts: {:?}", info.name, info.shape)
+            bail!(
+                "tensor {} is no stack of experts: {:?}",
+                info.name,
+                info.shape
+            )
         };
         let rows = *rows as usize;
         let expert = |expert: usize| {
@@ -366,9 +372,8 @@ impl<'a> Conversion<'a> {
         let [part] = self.parts.as_slice() else {
             return None;
         };
-        let unchanged = self.to == self.from
-            && self.rows == RowOrder::Same
-            && self.arithmetic == NOTHING;
+        let unchanged =
+            self.to == self.from && self.rows == RowOrder::Same && self.arithmetic == NOTHING;
         if !unchanged {
             return None;
         }

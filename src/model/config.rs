@@ -245,7 +245,10 @@ impl Config {
                 allowed.is_empty() || allowed.iter().any(fits),
                 "{path}: tensor {} has shape {found:?}, but the metadata say {:?}",
                 tensor.name,
-                allowed.first().and_then(|s| s.get(of_one..)).unwrap_or_default()
+                allowed
+                    .first()
+                    .and_then(|s| s.get(of_one..))
+                    .unwrap_or_default()
             );
         }
         Ok(())

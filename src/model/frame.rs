@@ -37,9 +37,8 @@ impl Frame {
         device: &Device,
     ) -> Result<Self> {
         let length = positions.iter().max().map_or(0, |last| last + 1);
-        let angles = |frequencies: &[f32]| {
-            Angles::new(frequencies, rotary.amplitude, positions, device)
-        };
+        let angles =
+            |frequencies: &[f32]| Angles::new(frequencies, rotary.amplitude, positions, device);
         let mask = |window: usize| -> Result<Tensor> {
             let mut mask = vec![f32::NEG_INFINITY; positions.len() * columns];
             for (row, seen) in mask.chunks_exact_mut(columns.max(1)).zip(visible) {
@@ -82,7 +81,11 @@ impl Angles {
     ) -> Result<Self> {
         let table = |f: fn(f32) -> f32| {
             let row = |&p: &usize| frequencies.iter().map(move |&freq| f(p as f32 * freq));
-            let values: Vec<f32> = positions.iter().flat_map(row).map(|v| v * amplitude).collect();
+            let values: Vec<f32> = positions
+                .iter()
+                .flat_map(row)
+                .map(|v| v * amplitude)
+                .collect();
             Tensor::from_vec(values, (positions.len(), frequencies.len()), device)
         };
         Ok(Self {

@@ -34,7 +34,9 @@ pub(super) struct Mixture {
 impl Mlp {
     pub(super) fn load(weights: &Weights, config: &Config, layer: usize) -> Result<Self> {
         match config.experts {
-            Some(experts) => Ok(Self::Mixture(Mixture::load(weights, config, experts, layer)?)),
+            Some(experts) => Ok(Self::Mixture(Mixture::load(
+                weights, config, experts, layer,
+            )?)),
             None => Ok(Self::One(Gated::load(weights, config, layer)?)),
         }
     }

@@ -66,12 +66,7 @@ impl Rotary {
     }
 }
 
-fn frequencies(
-    dim: usize,
-    theta: f64,
-    divisors: Option<&[f32]>,
-    stretch: f64,
-) -> Result<Vec<f32>> {
+fn frequencies(dim: usize, theta: f64, divisors: Option<&[f32]>, stretch: f64) -> Result<Vec<f32>> {
     let pairs = dim / 2;
     ensure!(
         divisors.is_none_or(|d| d.len() == pairs),

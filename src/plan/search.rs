@@ -57,7 +57,11 @@ impl Budget {
         }
         let below = (1..self.keep).rev().find(|&size| found(size).is_some());
         let above = (self.keep..=n_layers).find(|&size| found(size).is_some());
-        let near: Vec<String> = below.into_iter().chain(above).map(|n| n.to_string()).collect();
+        let near: Vec<String> = below
+            .into_iter()
+            .chain(above)
+            .map(|n| n.to_string())
+            .collect();
         let rules = layers.rules();
         bail!(
             "{} of {n_layers} layers cannot stay{}{}: --keep {} can",
@@ -191,7 +195,9 @@ fn most_promising(
         .collect();
     groups.retain(|group| {
         let left = keep.drop_layers(group);
-        layers.cheapest(&left, budget.keep, costs, stay, &[]).is_some()
+        layers
+            .cheapest(&left, budget.keep, costs, stay, &[])
+            .is_some()
     });
     let mut ranked: Vec<Vec<usize>> = groups.into_iter().collect();
     ranked.sort_by(|a, b| mean(a).total_cmp(&mean(b)));

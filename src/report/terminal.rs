@@ -119,7 +119,10 @@ pub fn plan(plan: &Plan) -> String {
         header.extend(families.iter().map(String::as_str));
         let mut rows = table(&header, 0);
         for step in &plan.steps {
-            let mut row = vec![crate::arch::ranges(&step.layers), format!("{:+.3}", step.loss)];
+            let mut row = vec![
+                crate::arch::ranges(&step.layers),
+                format!("{:+.3}", step.loss),
+            ];
             let fall = |family| step.families.get(family).copied().unwrap_or(0.0);
             row.extend(plan.objective.keys().map(|f| format!("{:+.3}", fall(f))));
             rows.add_row(row);

@@ -53,7 +53,10 @@ pub fn wide(folder: &Path) -> PathBuf {
             ("mlp.up_proj", HIDDEN),
             ("mlp.down_proj", HIDDEN),
         ] {
-            add(format!("model.layers.{layer}.{part}.weight"), vec![rows, HIDDEN]);
+            add(
+                format!("model.layers.{layer}.{part}.weight"),
+                vec![rows, HIDDEN],
+            );
         }
     }
     let views = tensors.iter().map(|(name, shape, bytes)| {
@@ -82,6 +85,7 @@ pub fn convert(
         quantise,
         tokenizer_pre: None,
         measured: None,
+        layer_arrays: false,
     };
     write(&request, &|_| {})?;
     Ok(Checkpoint::open(target)?)
@@ -129,7 +133,11 @@ fn the_file_says_what_it_holds() {
         assert_eq!(dtype("blk.0.attn_q.weight"), matrix);
         assert_eq!(dtype("blk.0.attn_v.weight"), value);
         assert_eq!(dtype("blk.0.attn_norm.weight"), DType::F32);
-        assert_eq!(dtype("token_embd.weight"), DType::Q6_K, "it is the output too");
+        assert_eq!(
+            dtype("token_embd.weight"),
+            DType::Q6_K,
+            "it is the output too"
+        );
     }
 }
 
@@ -159,7 +167,13 @@ fn what_is_quantised_is_quantised_again_only_when_that_is_allowed() {
     let source = wide(folder.path());
     let plain = Quantise::default();
     let q8 = convert(&source, &path("q8.gguf"), &[], mix("q8_0"), plain).unwrap();
-    let refused = convert(&path("q8.gguf"), &path("q4.gguf"), &[], mix("q4_k_m"), plain);
+    let refused = convert(
+        &path("q8.gguf"),
+        &path("q4.gguf"),
+        &[],
+        mix("q4_k_m"),
+        plain,
+    );
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("--allow-requantize"), "{error}");
     assert!(!path("q4.gguf").exists());
@@ -167,10 +181,24 @@ fn what_is_quantised_is_quantised_again_only_when_that_is_allowed() {
         allow_requantize: true,
         ..plain
     };
-    let again = convert(&path("q8.gguf"), &path("q4.gguf"), &[], mix("q4_k_m"), allowed).unwrap();
+    let again = convert(
+        &path("q8.gguf"),
+        &path("q4.gguf"),
+        &[],
+        mix("q4_k_m"),
+        allowed,
+    )
+    .unwrap();
     let dtype = again.tensor("blk.0.attn_q.weight").unwrap().dtype;
     assert_eq!(dtype, DType::Q4_K);
-    let same = convert(&path("q8.gguf"), &path("same.gguf"), &[], mix("q8_0"), plain).unwrap();
+    let same = convert(
+        &path("q8.gguf"),
+        &path("same.gguf"),
+        &[],
+        mix("q8_0"),
+        plain,
+    )
+    .unwrap();
     let name = "blk.0.attn_q.weight";
     let bytes = |c: &Checkpoint| c.bytes(c.tensor(name).unwrap()).to_vec();
     assert!(bytes(&same) == bytes(&q8));

@@ -70,7 +70,9 @@ fn entries() -> Entries {
 fn floats(checkpoint: &Checkpoint, name: &str) -> Vec<f32> {
     let tensor = checkpoint.tensor(name).unwrap();
     let bytes = checkpoint.bytes(tensor).chunks_exact(4);
-    bytes.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    bytes
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
 }
 
 #[test]
@@ -90,7 +92,10 @@ fn after_pruning_a_layer_keeps_the_importance_that_was_measured_on_it() {
         };
         let written = convert(&source, &path("out.gguf"), &[1, 4], q4_k, quantise).unwrap();
         for (new, old) in [(0, 0), (1, 2), (3, 5), (9, 11)] {
-            let rows = floats(&exact, &format!("model.layers.{old}.self_attn.v_proj.weight"));
+            let rows = floats(
+                &exact,
+                &format!("model.layers.{old}.self_attn.v_proj.weight"),
+            );
             let weights = importance(old);
             let weights = Importance::of_columns(&weights, HIDDEN / 2);
             let expected = encode(&rows, HIDDEN, DType::Q4_K, Some(weights), 0).unwrap();
@@ -125,7 +130,14 @@ fn each_expert_has_its_own_importance_and_one_that_was_never_asked_has_none() {
     });
     assert!(all == apart.collect::<Vec<_>>().concat());
     // A chunk may begin within an expert and end in the next.
-    let part = encode(&rows[3 * HIDDEN..12 * HIDDEN], HIDDEN, DType::Q3_K, measured, 3).unwrap();
+    let part = encode(
+        &rows[3 * HIDDEN..12 * HIDDEN],
+        HIDDEN,
+        DType::Q3_K,
+        measured,
+        3,
+    )
+    .unwrap();
     assert!(part == all[3 * 110..12 * 110]);
 }
 
@@ -144,7 +156,10 @@ fn an_imatrix_of_another_model_is_an_error_that_names_the_tensor() {
     let target = folder.path().join("out.gguf");
     let refused = convert(&source, &target, &[], mix("q4_k_m"), quantise);
     let error = refused.unwrap_err().to_string();
-    assert!(error.contains(&name) && error.contains("another model"), "{error}");
+    assert!(
+        error.contains(&name) && error.contains("another model"),
+        "{error}"
+    );
     assert!(!target.exists());
 }
 

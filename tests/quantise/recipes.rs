@@ -82,7 +82,10 @@ fn every_mix_gives_every_tensor_the_type_that_llama_quantize_gives_it() {
         let theirs = expand(case["types"].as_str().unwrap());
         assert_eq!(ours.len(), theirs.len());
         for ((tensor, ours), theirs) in tensors.iter().zip(ours).zip(theirs) {
-            let what = format!("{} of {} as {recipe}, {model:?}", tensor.name, tensor.shape[0]);
+            let what = format!(
+                "{} of {} as {recipe}, {model:?}",
+                tensor.name, tensor.shape[0]
+            );
             assert_eq!(ours, theirs, "{what}");
         }
     }
@@ -97,5 +100,8 @@ fn names_of_types_are_those_of_llama_quantize_in_any_case() {
         assert!(one.is_quantised());
     }
     let error = "q9".parse::<OutType>().unwrap_err().to_string();
-    assert!(error.contains("q4_k_m") && error.contains("bf16"), "{error}");
+    assert!(
+        error.contains("q4_k_m") && error.contains("bf16"),
+        "{error}"
+    );
 }

@@ -66,20 +66,28 @@ impl Imatrix {
         for tensor in file.tensors() {
             let Some(name) = tensor.name.strip_suffix(SUMS) else {
                 let other = tensor.name.strip_suffix(COUNTS);
-                let paired = other.is_some_and(|name| file.tensor(&format!("{name}{SUMS}")).is_some());
+                let paired =
+                    other.is_some_and(|name| file.tensor(&format!("{name}{SUMS}")).is_some());
                 ensure!(paired, "tensor {} has no sums beside it", tensor.name);
                 continue;
             };
             let counts = file.tensor(&format!("{name}{COUNTS}"));
             let counts = counts.with_context(|| format!("tensor {name}{COUNTS} is missing"))?;
             for part in [tensor, counts] {
-                ensure!(part.dtype == DType::F32, "tensor {} is not of f32", part.name);
+                ensure!(
+                    part.dtype == DType::F32,
+                    "tensor {} is not of f32",
+                    part.name
+                );
             }
             let sums = floats(file.bytes(tensor));
             let counts = floats(file.bytes(counts));
             imatrix.insert(name, means(sums, &counts))?;
         }
-        ensure!(!imatrix.entries.is_empty(), "the file has no {SUMS} tensors");
+        ensure!(
+            !imatrix.entries.is_empty(),
+            "the file has no {SUMS} tensors"
+        );
         Ok(imatrix)
     }
 

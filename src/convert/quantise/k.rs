@@ -92,7 +92,13 @@ impl Affine {
                 (a[j], b[j]) = (tried_a[k], tried_b[k]);
                 error += errors[k];
             }
-            let mut fit = Fit { d, m, a, b, levels: [0; BLOCK] };
+            let mut fit = Fit {
+                d,
+                m,
+                a,
+                b,
+                levels: [0; BLOCK],
+            };
             let (refit_d, refit_m) = self.assign::<N, SUBS>(x, w, &mut fit);
             if kept.as_ref().is_none_or(|(least, _)| error < *least) {
                 kept = Some((error, fit));
@@ -143,7 +149,10 @@ impl Affine {
         let d = (xp * qq - xq * pq) / determinant;
         let m = (xp * pq - xq * pp) / determinant;
         let alone = xp / pp;
-        match (d.is_finite() && m.is_finite() && m >= 0.0, alone.is_finite()) {
+        match (
+            d.is_finite() && m.is_finite() && m >= 0.0,
+            alone.is_finite(),
+        ) {
             (true, _) => (f16::from_f32(d), f16::from_f32(m)),
             (false, true) if fit.m == f16::ZERO => (f16::from_f32(alone), fit.m),
             _ => (fit.d, fit.m),
@@ -171,16 +180,26 @@ impl Symmetric {
             let mut error = 0.0;
             let of_d = d.to_f32();
             for j in 0..16 {
-                let tried = lanes(|k| {
-                    search::level(sign[k] * (a[j] + change[k]), lowest, highest)
-                });
+                let tried = lanes(|k| search::level(sign[k] * (a[j] + change[k]), lowest, highest));
                 let scale = lanes(|k| of_d * tried[k]);
-                let errors = errors(&x[j], &w[j], &scale, &[0.0; LANES], (-self.top, self.top - 1.0));
+                let errors = errors(
+                    &x[j],
+                    &w[j],
+                    &scale,
+                    &[0.0; LANES],
+                    (-self.top, self.top - 1.0),
+                );
                 let k = best(&errors.map(|error| -error));
                 a[j] = tried[k];
                 error += errors[k];
             }
-            let mut fit = Fit { d, m: f16::ZERO, a, b: [0.0; 16], levels: [0; BLOCK] };
+            let mut fit = Fit {
+                d,
+                m: f16::ZERO,
+                a,
+                b: [0.0; 16],
+                levels: [0; BLOCK],
+            };
             let refit = self.assign(x, w, &mut fit);
             if kept.as_ref().is_none_or(|(least, _)| error < *least) {
                 kept = Some((error, fit));
@@ -214,6 +233,10 @@ impl Symmetric {
             xp += fit.a[j] * search::sum(sums[1]);
         }
         let d = xp / pp;
-        if d.is_finite() { f16::from_f32(d) } else { fit.d }
+        if d.is_finite() {
+            f16::from_f32(d)
+        } else {
+            fit.d
+        }
     }
 }

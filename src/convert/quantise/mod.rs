@@ -40,7 +40,9 @@ pub fn encode(
         values.len()
     );
     ensure!(
-        values.iter().fold(true, |fine, x| fine & (x.abs() <= LARGEST)),
+        values
+            .iter()
+            .fold(true, |fine, x| fine & (x.abs() <= LARGEST)),
         "a weight is not finite, or too large for {dtype}: the source is damaged"
     );
     let mut out = vec![0; values.len() / columns * row_bytes];
@@ -102,7 +104,9 @@ impl Rows<'_> {
         encode: impl Fn(&[f32; N], Option<&[f32; N]>, &mut [u8; BYTES]),
     ) {
         let per_row = self.columns / N;
-        let importance = self.importance.map(|importance| importance.as_chunks::<N>().0);
+        let importance = self
+            .importance
+            .map(|importance| importance.as_chunks::<N>().0);
         let blocks = self.values.as_chunks::<N>().0.iter();
         let places = self.out.as_chunks_mut::<BYTES>().0;
         for (i, (x, out)) in blocks.zip(places).enumerate() {
@@ -112,7 +116,7 @@ impl Rows<'_> {
     }
 }
 
-/// How much an error of each weight counts: importance · √(σ² + x²), as in ggml's k-quants, which
+/// How much an error of each weight counts: importance · √(2σ² + x²), as in ggml's k-quants, which
 /// spares the large weights of a block.
 #[inline(always)]
 fn weights<const N: usize>(x: &[f32; N], importance: &[f32; N]) -> [f32; N] {
@@ -122,10 +126,10 @@ fn weights<const N: usize>(x: &[f32; N], importance: &[f32; N]) -> [f32; N] {
     }
     // Inputs that were always zero say nothing of how to round.
     let importance = if sum > 0.0 { importance } else { &[1.0; N] };
-    let mean_square = square_sum(x) / N as f32;
+    let twice_mean_square = 2.0 * square_sum(x) / N as f32;
     let mut w = [0.0; N];
     for i in 0..N {
-        w[i] = importance[i] * (mean_square + x[i] * x[i]).sqrt();
+        w[i] = importance[i] * (twice_mean_square + x[i] * x[i]).sqrt();
     }
     w
 }

@@ -25,7 +25,13 @@ pub(super) fn q3_k(x: &Weights, w: &Weights, out: &mut [u8; 110]) {
     let shape = Symmetric {
         top: 4.0,
         lowest: 32.0,
-        steps: lanes(|k| if k < 8 { -4.6 + 0.2 * k as f32 } else { 2.4 + 0.2 * (k - 8) as f32 }),
+        steps: lanes(|k| {
+            if k < 8 {
+                -4.6 + 0.2 * k as f32
+            } else {
+                2.4 + 0.2 * (k - 8) as f32
+            }
+        }),
     };
     let fit = shape.fit(x, w);
     let high = |i: usize| fit.levels[i] >> 2;
@@ -84,7 +90,8 @@ pub(super) fn q6_k(x: &Weights, w: &Weights, out: &mut [u8; 210]) {
             out[64 * half + i] = (levels[i] & 15) | (levels[i + 64] & 15) << 4;
         }
         for i in 0..32 {
-            out[128 + 32 * half + i] = (0..4).fold(0, |bits, j| bits | (levels[32 * j + i] >> 4) << (2 * j));
+            out[128 + 32 * half + i] =
+                (0..4).fold(0, |bits, j| bits | (levels[32 * j + i] >> 4) << (2 * j));
         }
     }
     for (out, a) in out[192..208].iter_mut().zip(fit.a) {

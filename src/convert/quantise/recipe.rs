@@ -205,7 +205,11 @@ impl Recipe {
                 Kind::Embedding if tied => Kind::Output,
                 other => other,
             };
-            let counted = if kind == Value { seen_values } else { seen_down };
+            let counted = if kind == Value {
+                seen_values
+            } else {
+                seen_down
+            };
             seen_values += usize::from(kind == Value);
             seen_down += usize::from(kind == Down);
             let place = match (kind, layer(&tensor.name)) {

@@ -70,7 +70,9 @@ pub(super) fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
         }
     }
     let low = low.iter().fold(f32::MAX, |a, &b| if b < a { b } else { a });
-    let high = high.iter().fold(f32::MIN, |a, &b| if b > a { b } else { a });
+    let high = high
+        .iter()
+        .fold(f32::MIN, |a, &b| if b > a { b } else { a });
     let first = |value: f32| match value == 0.0 {
         true => x.iter().copied().find(|&x| x == 0.0).unwrap_or(value),
         false => value,
@@ -83,7 +85,10 @@ pub(super) fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
 pub(super) fn farthest<const N: usize>(x: &[f32; N]) -> f32 {
     let magnitude = x.map(f32::abs);
     let (_, largest) = extremes(&magnitude);
-    let found = x.iter().copied().find(|x| x.abs() == largest && largest > 0.0);
+    let found = x
+        .iter()
+        .copied()
+        .find(|x| x.abs() == largest && largest > 0.0);
     found.unwrap_or(0.0)
 }
 
@@ -136,10 +141,22 @@ pub(super) fn affine<const N: usize>(
     let determinant = lanes(|k| sum_w * wll[k] - wl[k] * wl[k]);
     let free_offset = lanes(|k| (wll[k] * sum_wx - wl[k] * wxl[k]) / determinant[k]);
     let free_scale = lanes(|k| (sum_w * wxl[k] - sum_wx * wl[k]) / determinant[k]);
-    let bound = lanes(|k| if below_zero && free_offset[k] > 0.0 { 1.0 } else { 0.0 });
+    let bound = lanes(|k| {
+        if below_zero && free_offset[k] > 0.0 {
+            1.0
+        } else {
+            0.0
+        }
+    });
     let offset = lanes(|k| if bound[k] > 0.0 { 0.0 } else { free_offset[k] });
     let alone = lanes(|k| wxl[k] / wll[k]);
-    let scale = lanes(|k| if bound[k] > 0.0 { alone[k] } else { free_scale[k] });
+    let scale = lanes(|k| {
+        if bound[k] > 0.0 {
+            alone[k]
+        } else {
+            free_scale[k]
+        }
+    });
     // How much of Σ w·x² each line explains.
     let gains = lanes(|k| {
         scale[k] * (2.0 * wxl[k] - scale[k] * wll[k] - 2.0 * offset[k] * wl[k])
@@ -156,6 +173,34 @@ pub(super) fn affine<const N: usize>(
             scale: range / top,
             offset: low,
         },
+    }
+}
+
+/// The line that fits the levels which this line gives best: never a worse one.
+#[inline(always)]
+pub(super) fn refit<const N: usize>(x: &[f32; N], w: &[f32; N], top: f32, line: Line) -> Line {
+    let inverse_scale = inverse(line.scale);
+    let mut sums = [[0.0f32; 8]; 5];
+    for (x, w) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0) {
+        for i in 0..8 {
+            let l = level((x[i] - line.offset) * inverse_scale, 0.0, top);
+            let wl = w[i] * l;
+            sums[0][i] += w[i];
+            sums[1][i] += wl;
+            sums[2][i] += wl * l;
+            sums[3][i] += w[i] * x[i];
+            sums[4][i] += wl * x[i];
+        }
+    }
+    let [w, wl, wll, wx, wxl] = sums.map(sum);
+    let determinant = w * wll - wl * wl;
+    let fitted = Line {
+        scale: (w * wxl - wx * wl) / determinant,
+        offset: (wll * wx - wl * wxl) / determinant,
+    };
+    match fitted.scale.is_finite() && fitted.offset.is_finite() {
+        true => fitted,
+        false => line,
     }
 }
 

@@ -16,6 +16,9 @@ use half::f16;
 /// Weights in a block.
 pub(super) const BLOCK: usize = 32;
 
+/// Times that a line is fitted to its own levels.
+const REFITS: usize = 3;
+
 type Weights = [f32; BLOCK];
 type Levels = [u8; BLOCK];
 
@@ -36,7 +39,11 @@ pub(super) fn symmetric(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, Lev
             false => (f16::from_f32(d), [0; BLOCK]),
         };
     };
-    let steps: Lanes = lanes(|k| if k < 8 { 0.125 * k as f32 - 0.5 - top } else { top - 1.875 + 0.125 * k as f32 - 0.5 });
+    // The weight of largest magnitude at either end of the levels.
+    let steps: Lanes = lanes(|k| match k {
+        0..8 => 0.125 * k as f32 - 0.5 - top,
+        _ => 0.125 * (k - 8) as f32 - 1.375 + top,
+    });
     let d = f16::from_f32(search::symmetric(x, w, top, &steps));
     let inverse = search::inverse(d.to_f32());
     let levels = x.map(|x| (search::level(x * inverse, -top, top - 1.0) + top) as i32 as u8);
@@ -57,8 +64,19 @@ pub(super) fn affine(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, f16, L
             false => (halves.0, halves.1, [0; BLOCK]),
         };
     };
-    let steps = lanes(|k| 0.125 * k as f32 - 1.0);
-    let Line { scale, offset } = search::affine(x, w, top, &steps, false);
+    let mut lines = [Line::default(); search::LANES];
+    for (half, first) in [-1.0, 0.0].into_iter().enumerate() {
+        let steps = lanes(|k| first + 0.0625 * k as f32);
+        lines[half] = search::affine(x, w, top, &steps, false);
+        for _ in 0..REFITS {
+            lines[half] = search::refit(x, w, top, lines[half]);
+        }
+    }
+    let scale = lanes(|k| lines[k % 2].scale);
+    let offset = lanes(|k| lines[k % 2].offset);
+    let errors = search::errors(x, w, &scale, &offset, (0.0, top));
+    let line = lines[search::best(&errors.map(|error| -error)) % 2];
+    let Line { scale, offset } = line;
     let (d, m) = (f16::from_f32(scale), f16::from_f32(offset));
     let inverse = search::inverse(d.to_f32());
     let above = m.to_f32();

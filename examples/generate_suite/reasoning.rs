@@ -1,0 +1,388 @@
+//! Answers that must be worked out, in one step or in many.
+
+use slim::suite::{Family, Task};
+
+use super::make::{Draft, Maker, NAMES, except, sentences, shot};
+
+const THINGS: &[&str] = &["ball", "key", "book", "lamp", "hat", "coin", "cup", "map"];
+
+pub fn reasoning_holders() -> Task {
+    let mut make = Maker::new(21);
+    while let Some(round) = make.round(40) {
+        let many = round % 2 == 1;
+        let names = make.random.pick(NAMES, 4);
+        let things = make.random.pick(THINGS, 2);
+        let thing = things[0];
+        let mut text = vec![format!("{} has the {thing}.", names[0])];
+        let give = |from: usize, to: usize, what: &str| {
+            format!("{} gives the {what} to {}.", names[from], names[to])
+        };
+        let end = if many { 2 } else { 1 };
+        if many {
+            text.push(format!("{} has the {}.", names[3], things[1]));
+            text.push(give(0, 1, thing));
+            text.push(give(1, 2, thing));
+            // A last move of the other thing: the last name is not the answer.
+            text.push(give(3, round % 4 / 2, things[1]));
+        } else {
+            text.push(format!("{} has the {}.", names[2], things[1]));
+            text.push(give(0, 1, thing));
+            if round % 4 == 2 {
+                text.push(give(2, 3, things[1]));
+            }
+        }
+        make.add(Draft {
+            slices: [if many { "many-steps" } else { "one-step" }, "holders"],
+            context: sentences(text),
+            question: format!("Who has the {thing} now?"),
+            stem: format!("Now the {thing} is with"),
+            right: names[end],
+            wrong: except(&names, names[end]),
+            ..Draft::default()
+        });
+    }
+    let shots = vec![shot(
+        "Kate has the pen. Kate gives the pen to Paul.",
+        "Who has the pen now?",
+        "Now the pen is with",
+        &["Paul", "Kate"],
+        0,
+    )];
+    make.task(
+        "reasoning_holders",
+        Family::Reasoning,
+        "Who holds the thing after it was given away once or several times.",
+        shots,
+    )
+}
+
+pub fn reasoning_numbers() -> Task {
+    let mut make = Maker::new(22);
+    let goods = ["apples", "eggs", "coins", "books", "cards", "pens"];
+    while let Some(round) = make.round(48) {
+        let many = round % 2 == 1;
+        let kind = ["sum", "story"][round / 2 % 2];
+        let name = make.random.pick(NAMES, 1)[0];
+        let thing = goods[make.random.below(goods.len())];
+        let (start, add) = (3 + make.random.below(4), 1 + make.random.below(4));
+        let last = 1 + make.random.below(3);
+        let less = round / 4 % 2 == 1;
+        // One step adds or takes away; two steps add and then do either.
+        let steps = match (many, less) {
+            (false, false) => vec![('+', add)],
+            (false, true) => vec![('-', last)],
+            (true, false) => vec![('+', add), ('+', last)],
+            (true, true) => vec![('+', add), ('-', last)],
+        };
+        let total = steps.iter().fold(
+            start,
+            |sum, (sign, n)| if *sign == '+' { sum + n } else { sum - n },
+        );
+        let (context, question, stem) = if kind == "sum" {
+            let terms: String = steps
+                .iter()
+                .map(|(sign, n)| format!(" {sign} {n}"))
+                .collect();
+            (
+                String::new(),
+                format!("What is {start}{terms}?"),
+                format!("{start}{terms} ="),
+            )
+        } else {
+            let acts = steps.iter().map(|(sign, n)| {
+                format!(
+                    "{name} {}.",
+                    if *sign == '+' {
+                        format!("gets {n} more")
+                    } else {
+                        format!("loses {n}")
+                    }
+                )
+            });
+            let has = format!("{name} has {start} {thing}.");
+            (
+                format!("{has} {}", sentences(acts)),
+                format!("How many {thing} does {name} have now?"),
+                format!("Now {name} has"),
+            )
+        };
+        let numbers = make.numbers_around(total);
+        let options: Vec<&str> = numbers.iter().map(String::as_str).collect();
+        let right = total.to_string();
+        make.add(Draft {
+            slices: [if many { "many-steps" } else { "one-step" }, kind],
+            context,
+            question,
+            stem,
+            right: &right,
+            wrong: except(&options, &right),
+            accept: if kind == "sum" {
+                vec![]
+            } else {
+                vec![format!("{right} {thing}")]
+            },
+        });
+    }
+    let shots = vec![
+        shot(
+            "Kate has 5 keys. Kate gets 1 more.",
+            "How many keys does Kate have now?",
+            "Now Kate has",
+            &["4", "7", "5", "6"],
+            3,
+        ),
+        shot(
+            "",
+            "What is 8 - 2 - 1?",
+            "8 - 2 - 1 =",
+            &["5", "6", "4", "3"],
+            0,
+        ),
+    ];
+    make.task(
+        "reasoning_numbers",
+        Family::Reasoning,
+        "Small sums, plain and in stories, one operation or two.",
+        shots,
+    )
+}
+
+pub fn reasoning_sequence() -> Task {
+    let mut make = Maker::new(25);
+    let days = [
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+    ];
+    let months = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    while let Some(round) = make.round(48) {
+        let many = round % 2 == 1;
+        let depth = if many { "many-steps" } else { "one-step" };
+        if round / 2 % 2 == 0 {
+            let (unit, all) = if round / 4 % 2 == 0 {
+                ("day", &days[..])
+            } else {
+                ("month", &months[..])
+            };
+            let after = make.random.below(2) == 0;
+            let (from, steps) = (make.random.below(all.len()), if many { 2 } else { 1 });
+            let to = (from + if after { steps } else { all.len() - steps }) % all.len();
+            let way = if after { "after" } else { "before" };
+            let ask = if many {
+                format!("two {unit}s {way} {}", all[from])
+            } else {
+                format!("{way} {}", all[from])
+            };
+            let wrong = make
+                .random
+                .pick(&except(&except(all, all[to]), all[from]), 3);
+            make.add(Draft {
+                slices: [depth, "calendar"],
+                question: format!("Which {unit} is {ask}?"),
+                stem: format!("The {unit} {ask} is"),
+                right: all[to],
+                wrong,
+                ..Draft::default()
+            });
+        } else {
+            // One step: an equal difference. Many: a difference that grows.
+            let (start, step) = (
+                1 + make.random.below(9),
+                [1, 2, 5, 10][make.random.below(4)],
+            );
+            let at = |k: usize| {
+                start
+                    + if many {
+                        step * k * (k + 1) / 2
+                    } else {
+                        step * k
+                    }
+            };
+            let shown = (0..4)
+                .map(|k| at(k).to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let numbers = make.numbers_around(at(4));
+            let options: Vec<&str> = numbers.iter().map(String::as_str).collect();
+            let right = at(4).to_string();
+            make.add(Draft {
+                slices: [depth, "series"],
+                question: format!("Which number comes next: {shown}, ...?"),
+                stem: format!("{shown},"),
+                right: &right,
+                wrong: except(&options, &right),
+                ..Draft::default()
+            });
+        }
+    }
+    let series = "Which number comes next: 10, 20, 30, 40, ...?";
+    let shots = vec![
+        shot("", series, "10, 20, 30, 40,", &["50", "41", "30"], 0),
+        shot(
+            "",
+            "Which season is after spring?",
+            "The season after spring is",
+            &["winter", "summer"],
+            1,
+        ),
+    ];
+    let about = "What comes next: a day, a month, a number, by one step or by several.";
+    let task = make.task("reasoning_sequence", Family::Reasoning, about, shots);
+    // A series goes on after the number that is asked for.
+    let stop = ["\n", ".", ","].map(str::to_owned).to_vec();
+    Task { stop, ..task }
+}
+
+pub fn reasoning_order() -> Task {
+    let mut make = Maker::new(23);
+    let scales = [
+        ["taller", "shorter", "tallest", "shortest"],
+        ["older", "younger", "oldest", "youngest"],
+        ["faster", "slower", "fastest", "slowest"],
+        ["richer", "poorer", "richest", "poorest"],
+    ];
+    while let Some(round) = make.round(40) {
+        let [more, less, most, least] = scales[make.random.below(scales.len())];
+        let names = make.random.pick(NAMES, 4);
+        let says = |pair: &[&str]| format!("{} is {more} than {}.", pair[0], pair[1]);
+        let top = round / 2 % 2 == 0;
+        if round % 2 == 0 {
+            // One step: a comparison turned round, beside one of two others.
+            let (right, asked) = if top {
+                (names[0], names[1])
+            } else {
+                (names[2], names[3])
+            };
+            make.add(Draft {
+                slices: ["one-step", "turned"],
+                context: sentences(names.chunks(2).map(says)),
+                question: format!("Who is {more} than {asked}?"),
+                stem: format!("So {asked} is {less} than"),
+                right,
+                wrong: except(&except(&names, asked), right),
+                ..Draft::default()
+            });
+        } else {
+            // Many steps: the end of a chain that is told in any order.
+            let mut text: Vec<String> = names.windows(2).map(says).collect();
+            make.random.shuffle(&mut text);
+            let (asked, right) = if top {
+                (most, names[0])
+            } else {
+                (least, names[3])
+            };
+            make.add(Draft {
+                slices: ["many-steps", "chained"],
+                context: sentences(text),
+                question: format!("Who is the {asked}?"),
+                stem: format!("So the {asked} is"),
+                right,
+                wrong: except(&names, right),
+                ..Draft::default()
+            });
+        }
+    }
+    let chain = "Kate is stronger than Paul. Paul is stronger than Rose.";
+    let turned = "Alan is happier than Vera.";
+    let shots = vec![
+        shot(
+            chain,
+            "Who is the strongest?",
+            "So the strongest is",
+            &["Rose", "Paul", "Kate"],
+            2,
+        ),
+        shot(
+            turned,
+            "Who is happier than Vera?",
+            "So Vera is sadder than",
+            &["Alan", "Rose"],
+            0,
+        ),
+    ];
+    let about = "A comparison turned round, or the end of a chain of comparisons.";
+    make.task("reasoning_order", Family::Reasoning, about, shots)
+}
+
+pub fn reasoning_rules() -> Task {
+    let mut make = Maker::new(24);
+    let kinds = [
+        "wolf=Wolves",
+        "sheep=Sheep",
+        "mouse=Mice",
+        "cat=Cats",
+        "dog=Dogs",
+        "goat=Goats",
+        "lion=Lions",
+        "frog=Frogs",
+    ];
+    let foods = [
+        "soup", "bread", "honey", "rice", "cheese", "nuts", "corn", "plums",
+    ];
+    let homes = ["barns", "caves", "parks", "tents", "towers", "cellars"];
+    let halves = |kind: &'static str| kind.split_once('=').unwrap_or((kind, kind));
+    while let Some(round) = make.round(40) {
+        let many = round % 2 == 1;
+        let kind = make.random.pick(&kinds, 3);
+        let food = make.random.pick(&foods, 3);
+        let home = make.random.pick(&homes, 3);
+        let name = make.random.pick(NAMES, 1)[0];
+        let key = make.random.below(3);
+        let does = |i: usize| {
+            if many {
+                format!("live in {}", home[i])
+            } else {
+                format!("like {}", food[i])
+            }
+        };
+        let mut text: Vec<String> = (0..3)
+            .map(|i| format!("{} {}.", halves(kind[i]).1, does(i)))
+            .collect();
+        if many {
+            text.extend((0..3).map(|i| format!("Animals in {} like {}.", home[i], food[i])));
+        }
+        text.push(format!("{name} is a {}.", halves(kind[key]).0));
+        make.add(Draft {
+            slices: [if many { "many-steps" } else { "one-step" }, "rules"],
+            context: sentences(text),
+            question: format!("What does {name} like?"),
+            stem: format!(
+                "Like all {}, {name} likes",
+                halves(kind[key]).1.to_lowercase()
+            ),
+            right: food[key],
+            wrong: except(&food, food[key]),
+            ..Draft::default()
+        });
+    }
+    let shots = vec![shot(
+        "Ants like milk. Bees like salt. Kate is a bee.",
+        "What does Kate like?",
+        "Like all bees, Kate likes",
+        &["salt", "milk"],
+        0,
+    )];
+    make.task(
+        "reasoning_rules",
+        Family::Reasoning,
+        "Apply one rule, or a chain of two, to a case.",
+        shots,
+    )
+}

@@ -1,0 +1,102 @@
+//! What slim's decoder computes for a model, as JSON: the figures that tests/real holds against
+//! other runtimes.
+//!
+//! ```text
+//! cargo run --release --example logits -- MODEL PROMPTS.json
+//! ```
+//! PROMPTS.json: `{"new_tokens": 24, "prompts": ["text", …]}`. For each prompt: its token ids; at
+//! every position the most likely next tokens, `[id, natural log of the probability]`; the ids of
+//! the greedy continuation, read through the cache, and its text.
+
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+use slim::checkpoint::Checkpoint;
+use slim::convert::vocabulary::{TextTokenizer, runnable};
+use slim::model::{KvCache, Model};
+use std::path::Path;
+
+/// Tokens told at each position.
+const TOP: usize = 50;
+
+#[derive(Deserialize)]
+struct Asked {
+    new_tokens: usize,
+    prompts: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    tokens: Vec<u32>,
+    top: Vec<Vec<(u32, f64)>>,
+    greedy: Vec<u32>,
+    text: String,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, prompts] = arguments.as_slice() else {
+        anyhow::bail!("usage: logits MODEL PROMPTS.json");
+    };
+    let asked: Asked = serde_json::from_slice(&std::fs::read(prompts)?).context("the prompts")?;
+    let checkpoint = Checkpoint::open(Path::new(model))?;
+    let tokenizer = runnable(&checkpoint)?;
+    let model = Model::load(&checkpoint, &Device::Cpu, |_, _| ())?;
+    let answer = |prompt: &String| answer(&model, &tokenizer, prompt, asked.new_tokens);
+    let answers: Vec<Answer> = asked.prompts.iter().map(answer).collect::<Result<_>>()?;
+    println!("{}", serde_json::to_string(&answers)?);
+    Ok(())
+}
+
+fn answer(model: &Model, tokenizer: &TextTokenizer, text: &str, new: usize) -> Result<Answer> {
+    let tokens = tokenizer.encode(text, tokenizer.add_bos())?;
+    let keep: Vec<usize> = (0..model.n_layers()).collect();
+    let logits = model.forward(&tokens, &keep)?.to_vec2::<f32>()?;
+    let greedy = greedy(model, tokenizer.end_ids(), &tokens, new)?;
+    Ok(Answer {
+        top: logits.iter().map(|row| most_likely(row)).collect(),
+        text: tokenizer.decode(&greedy)?,
+        tokens,
+        greedy,
+    })
+}
+
+fn most_likely(logits: &[f32]) -> Vec<(u32, f64)> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
+    let sum: f64 = logits.iter().map(|&x| (x as f64 - largest).exp()).sum();
+    let log_sum = largest + sum.ln();
+    let mut all: Vec<(u32, f64)> = (0..)
+        .zip(logits.iter().map(|&x| x as f64 - log_sum))
+        .collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    all.truncate(TOP);
+    all
+}
+
+/// The greedy continuation, one step a token, up to an end of text or `new` tokens.
+fn greedy(model: &Model, ends: &[u32], prompt: &[u32], new: usize) -> Result<Vec<u32>> {
+    let mut caches = vec![KvCache::default(); model.n_layers()];
+    let window = model.config().sliding_window.unwrap_or(usize::MAX);
+    let mut written = Vec::new();
+    let (mut input, mut seen) = (prompt.to_vec(), 0);
+    while written.len() < new {
+        ensure!(!input.is_empty(), "an empty prompt has no next token");
+        let columns = seen + input.len();
+        let positions: Vec<usize> = (seen..columns).collect();
+        let past = |i: usize| ((i + 1).saturating_sub(window)..=i).collect();
+        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| past(i)).collect();
+        let frame = model.frame(&positions, columns, &visible)?;
+        let mut hidden = model.embed(&input)?;
+        for (layer, cache) in caches.iter_mut().enumerate() {
+            hidden = model.layer(layer, &hidden, &frame, Some(cache))?;
+        }
+        let last = hidden.squeeze(0)?.narrow(0, input.len() - 1, 1)?;
+        let next = model.logits(&last)?.argmax(1)?.to_vec1::<u32>()?[0];
+        if ends.contains(&next) {
+            break;
+        }
+        written.push(next);
+        (input, seen) = (vec![next], columns);
+    }
+    Ok(written)
+}
