@@ -149,10 +149,8 @@ impl Affine {
         let d = (xp * qq - xq * pq) / determinant;
         let m = (xp * pq - xq * pp) / determinant;
         let alone = xp / pp;
-        match (
-            d.is_finite() && m.is_finite() && m >= 0.0,
-            alone.is_finite(),
-        ) {
+        let told_apart = determinant > search::DEGENERATE * pp * qq;
+        match (told_apart && m >= 0.0, alone.is_finite()) {
             (true, _) => (f16::from_f32(d), f16::from_f32(m)),
             (false, true) if fit.m == f16::ZERO => (f16::from_f32(alone), fit.m),
             _ => (fit.d, fit.m),

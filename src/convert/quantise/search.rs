@@ -14,6 +14,10 @@ pub(super) const LANES: usize = 16;
 /// One number a candidate.
 pub(super) type Lanes = [f32; LANES];
 
+/// Where a determinant is this small against its terms, all levels are alike and the offset cannot
+/// be told from the scale: rounding errors would decide.
+pub(super) const DEGENERATE: f32 = 1e-5;
+
 /// A scale and what is added after scaling: `x ≈ scale · level + offset`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Line {
@@ -142,11 +146,9 @@ pub(super) fn affine<const N: usize>(
     let free_offset = lanes(|k| (wll[k] * sum_wx - wl[k] * wxl[k]) / determinant[k]);
     let free_scale = lanes(|k| (sum_w * wxl[k] - sum_wx * wl[k]) / determinant[k]);
     let bound = lanes(|k| {
-        if below_zero && free_offset[k] > 0.0 {
-            1.0
-        } else {
-            0.0
-        }
+        let degenerate = determinant[k] <= DEGENERATE * sum_w * wll[k];
+        let bound = degenerate | (below_zero & (free_offset[k] > 0.0));
+        if bound { 1.0 } else { 0.0 }
     });
     let offset = lanes(|k| if bound[k] > 0.0 { 0.0 } else { free_offset[k] });
     let alone = lanes(|k| wxl[k] / wll[k]);
@@ -198,7 +200,7 @@ pub(super) fn refit<const N: usize>(x: &[f32; N], w: &[f32; N], top: f32, line: 
         scale: (w * wxl - wx * wl) / determinant,
         offset: (wll * wx - wl * wxl) / determinant,
     };
-    match fitted.scale.is_finite() && fitted.offset.is_finite() {
+    match determinant > DEGENERATE * w * wll {
         true => fitted,
         false => line,
     }
