@@ -43,6 +43,7 @@ fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result
         target,
         outtype,
         max_shard_bytes: None,
+        quantise: Default::default(),
         tokenizer_pre: None,
         layer_arrays: false,
         measured: None,

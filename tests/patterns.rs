@@ -164,6 +164,7 @@ fn prune(source: &Path, target: &Path, keep: &KeepSet, layer_arrays: bool) {
         tokenizer_pre: None,
         layer_arrays,
         max_shard_bytes: None,
+        quantise: Default::default(),
         measured: None,
     };
     write(&request, &|_| {}).unwrap();

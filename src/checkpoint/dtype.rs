@@ -125,6 +125,11 @@ impl DType {
         TABLE.iter().find(|row| row.dtype == self)
     }
 
+    /// Whether weights share a scale in blocks.
+    pub fn is_quantised(self) -> bool {
+        self.row().is_some_and(|row| row.block.0 > 1)
+    }
+
     /// The lower-case name that people type: `q4_1`, `bf16`; `type 77` for one newer than slim.
     pub fn name(self) -> Cow<'static, str> {
         match self {

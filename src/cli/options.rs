@@ -2,6 +2,8 @@
 
 use crate::arch::{Arch, Layers};
 use crate::checkpoint::{Checkpoint, check_target};
+use crate::convert::OutType;
+use crate::convert::quantise::{Imatrix, Quantise};
 use crate::eval::{Question, questions};
 use crate::plan::{Budget, Preserve};
 use crate::suite::{Protocol, Split, Suite};
@@ -143,6 +145,58 @@ impl Depth {
             "--keep {keep}: the model has only {n_layers} layers"
         );
         Ok(keep)
+    }
+}
+
+/// The element types of the output.
+#[derive(Args)]
+pub(super) struct TypeOptions {
+    /// The type of the weight matrices: keep, f32, f16 or bf16; for GGUF also a type or mix as
+    /// llama-quantize knows it: q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k_s, q3_k_m, q3_k_l,
+    /// q4_k_s, q4_k_m, q5_k_s, q5_k_m, q6_k (q3_k, q4_k, q5_k: the _m)
+    #[arg(long, value_name = "TYPE", default_value_t = OutType::Keep)]
+    outtype: OutType,
+    /// Give every matrix the one type, where the mix would spare some
+    #[arg(long)]
+    pure: bool,
+    /// Quantise by this importance matrix, which llama-imatrix measured on the source
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+    /// Quantise even what is quantised already
+    #[arg(long)]
+    allow_requantize: bool,
+}
+
+impl TypeOptions {
+    pub(super) fn outtype(&self) -> OutType {
+        match self.pure {
+            true => self.outtype.pure(),
+            false => self.outtype,
+        }
+    }
+
+    /// Checks, before any work, that the options go together, and reads the imatrix.
+    pub(super) fn imatrix(&self) -> Result<Option<Imatrix>> {
+        let quantised = self.outtype.is_quantised();
+        for (given, flag) in [
+            (self.imatrix.is_some(), "--imatrix"),
+            (self.pure, "--pure"),
+            (self.allow_requantize, "--allow-requantize"),
+        ] {
+            ensure!(
+                quantised || !given,
+                "{flag} is for quantised types, but --outtype is {}: choose one, as --outtype q4_k_m",
+                self.outtype
+            );
+        }
+        self.imatrix.as_deref().map(Imatrix::open).transpose()
+    }
+
+    pub(super) fn quantise<'a>(&self, imatrix: Option<&'a Imatrix>) -> Quantise<'a> {
+        Quantise {
+            imatrix,
+            allow_requantize: self.allow_requantize,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Passed;
 use super::bytes::ByteSize;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json};
+use super::options::{ChoiceOptions, Depth, SuiteOptions, TypeOptions, check_json, read_json};
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
 use super::show;
@@ -11,7 +11,6 @@ use super::verify::{Exam, ProofOptions};
 use super::{plan::choose, progress};
 use crate::arch::{Arch, KeepSet, parse_ranges};
 use crate::checkpoint::{Checkpoint, Format};
-use crate::convert::OutType;
 use crate::eval::Progress;
 use crate::plan::Plan;
 use crate::prune::{Request, check, target_format, write};
@@ -45,9 +44,8 @@ pub(super) struct Args {
     /// A plan that `slim plan` wrote
     #[arg(long, value_name = "FILE", conflicts_with_all = ["keep", "drop"])]
     plan: Option<PathBuf>,
-    /// The type of the weight matrices: keep, f32, f16, bf16, q8_0
-    #[arg(long, value_name = "TYPE", default_value_t = OutType::Keep)]
-    outtype: OutType,
+    #[command(flatten)]
+    types: TypeOptions,
     /// Split the output into files of at most this much tensor data, like 5GB, 500M or 300MiB
     #[arg(long, value_name = "SIZE")]
     max_shard_size: Option<ByteSize>,
@@ -71,6 +69,8 @@ struct Decided {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    // What cannot be written is found before any work.
+    args.types.imatrix()?;
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output, args.max_shard_bytes())?;
     check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
@@ -182,11 +182,13 @@ impl Args {
         measured: Option<String>,
         progress: &Bar,
     ) -> Result<PathBuf> {
+        let imatrix = self.types.imatrix()?;
         let request = Request {
             checkpoint,
             keep,
             target: &self.output,
-            outtype: self.outtype,
+            outtype: self.types.outtype(),
+            quantise: self.types.quantise(imatrix.as_ref()),
             max_shard_bytes: self.max_shard_bytes(),
             tokenizer_pre: self.tokenizer_pre.as_deref(),
             layer_arrays: self.choice.needs_layer_arrays,

@@ -47,11 +47,33 @@ pub fn to_tensor(bytes: &[u8], dtype: DType, shape: &[usize], device: &Device) -
     }
 }
 
-/// Writes f32 rows in another type; `row` is the length of a row.
+/// Reads the bytes of a tensor of any float or ggml type as f32.
 ///
 /// # Errors
-/// A type that slim does not write.
-pub(super) fn from_f32(values: Vec<f32>, dtype: DType, row: usize) -> Result<Vec<u8>> {
+/// A type that cannot be dequantised.
+pub(super) fn to_f32(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Vec<f32>> {
+    Ok(match dtype {
+        DType::F32 => {
+            let values = bytes.as_chunks::<4>().0.iter();
+            values.map(|b| f32::from_le_bytes(*b)).collect()
+        }
+        DType::BF16 => {
+            let values = bytes.as_chunks::<2>().0.iter();
+            let wide = |b: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+            values.map(wide).collect()
+        }
+        other => {
+            let tensor = to_tensor(bytes, other, shape, &Device::Cpu)?;
+            tensor.flatten_all()?.to_vec1()?
+        }
+    })
+}
+
+/// Writes f32 rows in a float type.
+///
+/// # Errors
+/// Another type.
+pub(super) fn from_f32(values: &[f32], dtype: DType) -> Result<Vec<u8>> {
     Ok(match dtype {
         DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         DType::F16 => values
@@ -62,13 +84,7 @@ pub(super) fn from_f32(values: Vec<f32>, dtype: DType, row: usize) -> Result<Vec
             .iter()
             .flat_map(|v| bf16::from_f32(*v).to_le_bytes())
             .collect(),
-        DType::Q8_0 => {
-            let rows = values.len() / row.max(1);
-            let tensor = Tensor::from_vec(values, (rows, row), &Device::Cpu)?;
-            let quantised = QTensor::quantize(&tensor, GgmlDType::Q8_0)?;
-            quantised.data()?.into_owned()
-        }
-        other => bail!("slim does not write {} yet", other.name()),
+        other => bail!("slim does not write {}", other.name()),
     })
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value as Json, json};
 
 /// ggml's version of its quantised blocks.
-const QUANTIZATION_VERSION: u32 = 2;
+pub const QUANTIZATION_VERSION: u32 = 2;
 
 /// `general.file_type` of each type that slim writes (llama.cpp's `llama_ftype`).
 const FILE_TYPES: &[(DType, u32)] = &[
@@ -17,6 +17,13 @@ const FILE_TYPES: &[(DType, u32)] = &[
     (DType::Q4_0, 2),
     (DType::Q4_1, 3),
     (DType::Q8_0, 7),
+    (DType::Q5_0, 8),
+    (DType::Q5_1, 9),
+    (DType::Q2_K, 10),
+    (DType::Q3_K, 12),
+    (DType::Q4_K, 15),
+    (DType::Q5_K, 17),
+    (DType::Q6_K, 18),
     (DType::BF16, 32),
 ];
 

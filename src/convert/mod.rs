@@ -3,10 +3,11 @@
 mod element;
 mod metadata;
 mod outtype;
+pub mod quantise;
 mod tensors;
 pub mod vocabulary;
 
 pub use element::to_tensor;
-pub use metadata::{file_type, gguf_metadata, hf_config, torch_name};
+pub use metadata::{QUANTIZATION_VERSION, file_type, gguf_metadata, hf_config, torch_name};
 pub use outtype::OutType;
 pub use tensors::{Target, kept_tensors};

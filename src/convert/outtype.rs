@@ -1,5 +1,6 @@
 //! The element types that a user may ask for.
 
+use super::quantise::Recipe;
 use crate::checkpoint::DType;
 use anyhow::{Result, bail};
 use std::fmt;
@@ -12,35 +13,64 @@ pub enum OutType {
     Keep,
     /// All of them in one type.
     Only(DType),
+    /// A mix that llama-quantize knows by this name.
+    Mix(&'static Recipe),
 }
 
-/// What can be asked for by name.
+/// What can be asked for by name, besides the mixes.
 const NAMED: &[(&str, OutType)] = &[
     ("keep", OutType::Keep),
     ("f32", OutType::Only(DType::F32)),
     ("f16", OutType::Only(DType::F16)),
     ("bf16", OutType::Only(DType::BF16)),
-    ("q8_0", OutType::Only(DType::Q8_0)),
 ];
+
+impl OutType {
+    /// Every name, for messages.
+    pub fn names() -> String {
+        let plain = NAMED.iter().map(|(name, _)| *name);
+        plain.chain(Recipe::names()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The type of every matrix instead of a mix.
+    pub fn pure(self) -> Self {
+        match self {
+            Self::Mix(recipe) => Self::Only(recipe.base),
+            other => other,
+        }
+    }
+
+    /// Whether it stores weights in quantised blocks.
+    pub fn is_quantised(self) -> bool {
+        match self {
+            Self::Keep => false,
+            Self::Only(dtype) => dtype.is_quantised(),
+            Self::Mix(_) => true,
+        }
+    }
+}
 
 impl FromStr for OutType {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
         let lower = name.to_ascii_lowercase();
-        match NAMED.iter().find(|(known, _)| *known == lower) {
-            Some((_, outtype)) => Ok(*outtype),
-            None => {
-                let known: Vec<&str> = NAMED.iter().map(|(name, _)| *name).collect();
-                bail!("unknown type '{name}': slim writes {}", known.join(", "))
-            }
+        if let Some((_, outtype)) = NAMED.iter().find(|(known, _)| *known == lower) {
+            return Ok(*outtype);
+        }
+        match Recipe::named(&lower) {
+            Some(recipe) => Ok(Self::Mix(recipe)),
+            None => bail!("unknown type '{name}': slim writes {}", Self::names()),
         }
     }
 }
 
 impl fmt::Display for OutType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = NAMED.iter().find(|(_, outtype)| outtype == self);
-        f.write_str(named.map_or("keep", |(name, _)| name))
+        match self {
+            Self::Keep => f.write_str("keep"),
+            Self::Only(dtype) => dtype.fmt(f),
+            Self::Mix(recipe) => f.write_str(recipe.name),
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::element;
 use super::outtype::OutType;
+use super::quantise::{self, Chosen, Importance, Quantise};
 use crate::arch::{Arch, KeepSet, RopeScaling, RowOrder, Slot};
 use crate::checkpoint::{Checkpoint, DType, Data, OutTensor, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Device;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -34,6 +34,7 @@ struct Conversion<'a> {
     target: Target,
     head_dim: usize,
     arithmetic: Arithmetic,
+    importance: Option<Importance<'a>>,
 }
 
 /// Some rows of a source tensor.
@@ -65,6 +66,27 @@ pub fn kept_tensors<'a>(
     keep: &KeepSet,
     target: Target,
     outtype: OutType,
+    quantise: Quantise<'a>,
+) -> Result<Vec<OutTensor<'a>>> {
+    if !outtype.is_quantised() {
+        return stored(checkpoint, arch, keep, target, outtype, &Chosen::default());
+    }
+    // Which type a tensor gets depends on all others.
+    let nothing = Chosen::default();
+    let plain = stored(checkpoint, arch, keep, target, OutType::Keep, &nothing)?;
+    let model = quantise::Shape::of(checkpoint, arch, keep)?;
+    let chosen = quantise.choose(outtype, model, keep, &plain)?;
+    stored(checkpoint, arch, keep, target, OutType::Keep, &chosen)
+}
+
+/// The kept tensors, those that are chosen in their chosen types.
+fn stored<'a>(
+    checkpoint: &'a Checkpoint,
+    arch: &'a Arch,
+    keep: &KeepSet,
+    target: Target,
+    outtype: OutType,
+    chosen: &Chosen<'a>,
 ) -> Result<Vec<OutTensor<'a>>> {
     let same_format = (target == Target::Gguf) == checkpoint.gguf().is_some();
     let fold = match target {
@@ -72,13 +94,14 @@ pub fn kept_tensors<'a>(
         Target::HuggingFace => None,
     };
     match same_format {
-        true => renumbered(checkpoint, arch, keep, target, outtype, fold),
+        true => renumbered(checkpoint, arch, keep, target, outtype, chosen, fold),
         false => Converter {
             checkpoint,
             arch,
             keep,
             target,
             outtype,
+            chosen,
             fold,
             head_dim: arch.params(checkpoint)?.head_dim()?,
         }
@@ -94,6 +117,7 @@ fn renumbered<'a>(
     keep: &KeepSet,
     target: Target,
     outtype: OutType,
+    chosen: &Chosen<'a>,
     fold: Option<(&str, f64)>,
 ) -> Result<Vec<OutTensor<'a>>> {
     let mut tensors = Vec::new();
@@ -116,11 +140,12 @@ fn renumbered<'a>(
                 factor: folded.map_or(1.0, |(_, factor)| factor as f32),
                 addend: 0.0,
             },
+            importance: None,
         };
-        if conversion.copied().is_none() {
+        if conversion.copied().is_none() || chosen.contains_key(&name) {
             check_readable(info)?;
         }
-        tensors.push(conversion.tensor(name, info.shape.clone()));
+        tensors.push(conversion.tensor(name, info.shape.clone(), chosen));
     }
     Ok(tensors)
 }
@@ -138,6 +163,7 @@ fn check_readable(info: &TensorInfo) -> Result<()> {
 
 /// One checkpoint on its way into the other format.
 struct Converter<'a, 'k> {
+    chosen: &'k Chosen<'a>,
     checkpoint: &'a Checkpoint,
     arch: &'a Arch,
     keep: &'k KeepSet,
@@ -250,8 +276,9 @@ impl<'a> Converter<'a, '_> {
                     addend: -one,
                 },
             },
+            importance: None,
         };
-        Some(conversion.tensor(name, shape))
+        Some(conversion.tensor(name, shape, self.chosen))
     }
 }
 
@@ -266,15 +293,13 @@ fn stored_type(
 ) -> DType {
     let vector =
         info.shape.len() < 2 || gguf.ends_with("_norm.weight") || gguf.contains("ffn_gate_inp");
-    let columns = info.shape.last().copied().unwrap_or_default();
     match (outtype, target) {
         (OutType::Keep, _) if same_format => info.dtype,
         (_, Target::Gguf) if vector => DType::F32,
-        (OutType::Only(DType::Q8_0), _) if columns % 32 != 0 => DType::F16,
         (OutType::Only(dtype), _) => dtype,
-        (OutType::Keep, Target::Gguf) => info.dtype,
+        (OutType::Keep | OutType::Mix(_), Target::Gguf) => info.dtype,
         // safetensors has no quantised types: f16 is nearest to what they decode to.
-        (OutType::Keep, Target::HuggingFace) => match info.dtype.safetensors() {
+        (OutType::Keep | OutType::Mix(_), Target::HuggingFace) => match info.dtype.safetensors() {
             Some(_) => info.dtype,
             None => DType::F16,
         },
@@ -334,7 +359,10 @@ fn row_count(info: &TensorInfo, order: RowOrder) -> usize {
 }
 
 impl<'a> Conversion<'a> {
-    fn tensor(self, name: String, shape: Vec<u64>) -> OutTensor<'a> {
+    fn tensor(mut self, name: String, shape: Vec<u64>, chosen: &Chosen<'a>) -> OutTensor<'a> {
+        if let Some(choice) = chosen.get(&name) {
+            (self.to, self.importance) = *choice;
+        }
         let dtype = self.to;
         let data = match self.copied() {
             Some(copy) => copy,
@@ -373,14 +401,17 @@ impl<'a> Conversion<'a> {
 
     /// Writes the tensor in blocks of whole heads, a few on each core at a time.
     fn write(&self, out: &mut dyn Write) -> Result<()> {
+        let mut row = 0;
         for part in &self.parts {
-            self.write_part(part, out)?;
+            self.write_part(part, row, out)?;
+            row += part.rows.len();
             self.checkpoint.release(part.info);
         }
         Ok(())
     }
 
-    fn write_part(&self, part: &Part, out: &mut dyn Write) -> Result<()> {
+    /// `at` is the output's row that the part begins with.
+    fn write_part(&self, part: &Part, at: usize, out: &mut dyn Write) -> Result<()> {
         let bytes = self.checkpoint.bytes(part.info);
         let n_rows = row_count(part.info, self.rows).max(1);
         let row_bytes = bytes.len() / n_rows;
@@ -397,7 +428,7 @@ impl<'a> Conversion<'a> {
                 .map(|&first| {
                     let last = (first + rows).min(part.rows.end);
                     let rows = self.rows_in_order(bytes, row_bytes, first..last);
-                    self.retype(rows, row_elements)
+                    self.retype(rows, row_elements, at + first - part.rows.start)
                 })
                 .collect();
             for chunk in converted {
@@ -419,21 +450,25 @@ impl<'a> Conversion<'a> {
         rows
     }
 
-    fn retype(&self, rows: Vec<u8>, row_elements: usize) -> Result<Vec<u8>> {
+    /// `first` is the output's row of the first.
+    fn retype(&self, rows: Vec<u8>, row_elements: usize, first: usize) -> Result<Vec<u8>> {
         if self.to == self.from && self.arithmetic == NOTHING {
             return Ok(rows);
         }
         let (block, block_bytes) = self.from.block().context("a type of unknown size")?;
         let elements = rows.len() / block_bytes as usize * block as usize;
         let shape = [elements / row_elements.max(1), row_elements];
-        let tensor = element::to_tensor(&rows, self.from, &shape, &Device::Cpu)?;
-        let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let mut values = element::to_f32(&rows, self.from, &shape)?;
+        drop(rows);
         if self.arithmetic != NOTHING {
             let Arithmetic { factor, addend } = self.arithmetic;
             for value in &mut values {
                 *value = *value * factor + addend;
             }
         }
-        element::from_f32(values, self.to, row_elements)
+        match self.to.is_quantised() {
+            true => quantise::encode(&values, row_elements, self.to, self.importance, first),
+            false => element::from_f32(&values, self.to),
+        }
     }
 }

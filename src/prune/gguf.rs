@@ -7,7 +7,9 @@ use super::size_label::size_label;
 use crate::arch::Arch;
 use crate::checkpoint::gguf::{self, Parts, Value, keys};
 use crate::checkpoint::{DType, OutTensor, check_target};
-use crate::convert::{OutType, Target, file_type, gguf_metadata, kept_tensors};
+use crate::convert::{
+    OutType, QUANTIZATION_VERSION, Target, file_type, gguf_metadata, kept_tensors,
+};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -24,7 +26,14 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         // GGUF has no words for every pattern that config.json can list layer by layer.
         arch.layers(checkpoint)?.by_arrays(true).check_kinds(keep)?;
     }
-    let tensors = kept_tensors(checkpoint, arch, keep, Target::Gguf, request.outtype)?;
+    let tensors = kept_tensors(
+        checkpoint,
+        arch,
+        keep,
+        Target::Gguf,
+        request.outtype,
+        request.quantise,
+    )?;
     let parts = Parts::new(request.target, &tensors, request.max_shard_bytes)?;
     let sources: Vec<&Path> = checkpoint.files().collect();
     for path in parts.paths() {
@@ -51,6 +60,13 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
     if let Some(number) = outtype_number(request) {
         set(&mut entries, keys::FILE_TYPE, Value::u32(number));
     }
+    if request.outtype.is_quantised() {
+        let version = Value::u32(QUANTIZATION_VERSION);
+        set(&mut entries, keys::QUANTIZATION_VERSION, version);
+        for (key, value) in request.quantise.entries() {
+            set(&mut entries, key, value);
+        }
+    }
     append(&mut entries, &provenance);
     // The digest is read while the tensors are copied, and the header is written last.
     thread::scope(|scope| {
@@ -74,6 +90,7 @@ fn outtype_number(request: &Request) -> Option<u32> {
     match request.outtype {
         OutType::Keep => None,
         OutType::Only(dtype) => file_type(dtype),
+        OutType::Mix(recipe) => Some(recipe.file_type),
     }
 }
 

@@ -42,10 +42,20 @@ impl Beside {
 /// Writes the folder, or the file and what belongs beside it; gives what to open.
 pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> Result<PathBuf> {
     let (checkpoint, keep) = (request.checkpoint, request.keep);
-    if request.outtype == OutType::Only(DType::Q8_0) {
-        bail!("safetensors has no q8_0: write a .gguf, or choose f32, f16 or bf16");
+    if request.outtype.is_quantised() {
+        bail!(
+            "safetensors has no {}: write a .gguf, or choose f32, f16 or bf16",
+            request.outtype
+        );
     }
-    let tensors = kept_tensors(checkpoint, arch, keep, Target::HuggingFace, request.outtype)?;
+    let tensors = kept_tensors(
+        checkpoint,
+        arch,
+        keep,
+        Target::HuggingFace,
+        request.outtype,
+        request.quantise,
+    )?;
     let provenance = Provenance::of(request, arch)?;
     let (mut config, mut beside) = match (checkpoint.hf(), checkpoint.gguf()) {
         (Some(files), _) => carried(files),

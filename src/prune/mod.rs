@@ -11,6 +11,7 @@ use crate::arch::{Arch, KeepSet};
 use crate::checkpoint::gguf::names_a_part;
 use crate::checkpoint::{Checkpoint, Format, check_target, check_target_folder};
 use crate::convert::OutType;
+use crate::convert::quantise::Quantise;
 use crate::model::Config;
 use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub struct Request<'a> {
     /// Into how large files the tensors are dealt out: absent, one GGUF file, or a folder's usual
     /// shards.
     pub max_shard_bytes: Option<u64>,
+    /// How a quantised element type is reached.
+    pub quantise: Quantise<'a>,
     /// `tokenizer.ggml.pre`, where it cannot be told from the tokenizer's files.
     pub tokenizer_pre: Option<&'a str>,
     /// Whether the result may need a runtime that reads one flag a layer from arrays.

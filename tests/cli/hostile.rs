@@ -99,6 +99,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             target: &target,
             outtype: OutType::Keep,
             max_shard_bytes: None,
+            quantise: Default::default(),
             tokenizer_pre: None,
             layer_arrays: false,
             measured: None,
