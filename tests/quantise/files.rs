@@ -82,6 +82,7 @@ pub fn convert(
         keep: &KeepSet::without(n_layers, dropped)?,
         target,
         outtype,
+        max_shard_bytes: None,
         quantise,
         tokenizer_pre: None,
         measured: None,

@@ -15,7 +15,7 @@ pub fn random(count: usize) -> Vec<f32> {
     let mut weight = |i: usize| {
         let total: i32 = (0..4).map(|_| draw()).sum();
         let value = (total - 131072) as f32 / 2f32.powi(21);
-        value * if i % 97 == 0 { 8.0 } else { 1.0 }
+        value * if i.is_multiple_of(97) { 8.0 } else { 1.0 }
     };
     (0..count * COLUMNS).map(&mut weight).collect()
 }
