@@ -117,6 +117,7 @@ fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
         keep,
         target,
         outtype: OutType::Keep,
+        quantise: Default::default(),
         max_shard_bytes: None,
         layer_arrays: false,
         tokenizer_pre: None,
