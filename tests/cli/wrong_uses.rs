@@ -138,7 +138,7 @@ fn an_output_that_cannot_be_placed_is_refused() {
             ),
             (
                 &format!("{prune} --outtype q9 tiny out.gguf"),
-                &["q9", "f32, f16, bf16, q8_0"],
+                &["q9", "f32, f16, bf16, q4_0"],
             ),
         ],
     );
