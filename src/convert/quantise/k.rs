@@ -88,7 +88,7 @@ impl Affine {
                 let scale = lanes(|k| of_d * tried_a[k]);
                 let offset = lanes(|k| of_m * tried_b[k]);
                 let errors = errors(&x[j], &w[j], &scale, &offset, (0.0, self.top));
-                let k = best(&errors.map(|error| -error));
+                let k = best(&lanes(|k| -errors[k]));
                 (a[j], b[j]) = (tried_a[k], tried_b[k]);
                 error += errors[k];
             }
@@ -187,7 +187,7 @@ impl Symmetric {
                     &[0.0; LANES],
                     (-self.top, self.top - 1.0),
                 );
-                let k = best(&errors.map(|error| -error));
+                let k = best(&lanes(|k| -errors[k]));
                 a[j] = tried[k];
                 error += errors[k];
             }

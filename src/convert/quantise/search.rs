@@ -77,18 +77,34 @@ pub(super) fn extremes<const N: usize>(x: &[f32; N]) -> (f32, f32) {
     let high = high
         .iter()
         .fold(f32::MIN, |a, &b| if b > a { b } else { a });
-    let first = |value: f32| match value == 0.0 {
-        true => x.iter().copied().find(|&x| x == 0.0).unwrap_or(value),
-        false => value,
-    };
-    (first(low), first(high))
+    (first_zero(x, low), first_zero(x, high))
+}
+
+/// Of a value that is zero, the sign that comes first in the block.
+#[inline(always)]
+fn first_zero<const N: usize>(x: &[f32; N], value: f32) -> f32 {
+    if value != 0.0 {
+        return value;
+    }
+    x.iter().copied().find(|&x| x == 0.0).unwrap_or(value)
+}
+
+/// Every weight's level, as a byte.
+#[inline(always)]
+pub(super) fn bytes<const N: usize>(x: &[f32; N], level: impl Fn(f32) -> u8) -> [u8; N] {
+    // `map` is not inlined, and then not compiled for the machine's vectors.
+    let mut levels = [0; N];
+    for i in 0..N {
+        levels[i] = level(x[i]);
+    }
+    levels
 }
 
 /// The weight of largest magnitude, with its sign; the first of several.
 #[inline(always)]
 pub(super) fn farthest<const N: usize>(x: &[f32; N]) -> f32 {
-    let magnitude = x.map(f32::abs);
-    let (_, largest) = extremes(&magnitude);
+    let (low, high) = extremes(x);
+    let largest = if -low > high { -low } else { high };
     let found = x
         .iter()
         .copied()

@@ -10,7 +10,7 @@
 //!
 //! With importance, the scale is searched for as in the k types.
 
-use super::search::{self, Lanes, Line, extremes, farthest, lanes};
+use super::search::{self, Lanes, Line, bytes, extremes, farthest, lanes};
 use half::f16;
 
 /// Weights in a block.
@@ -34,7 +34,7 @@ pub(super) fn symmetric(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, Lev
             true => {
                 let highest = (2.0 * top - 1.0) as u8;
                 let level = |x: f32| (x * inverse + (top + 0.5)) as i32 as u8;
-                (f16::from_f32(d), x.map(|x| level(x).min(highest)))
+                (f16::from_f32(d), bytes(x, |x| level(x).min(highest)))
             }
             false => (f16::from_f32(d), [0; BLOCK]),
         };
@@ -46,7 +46,7 @@ pub(super) fn symmetric(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, Lev
     });
     let d = f16::from_f32(search::symmetric(x, w, top, &steps));
     let inverse = search::inverse(d.to_f32());
-    let levels = x.map(|x| (search::level(x * inverse, -top, top - 1.0) + top) as i32 as u8);
+    let levels = bytes(x, |x| (search::level(x * inverse, -top, top - 1.0) + top) as i32 as u8);
     (d, levels)
 }
 
@@ -60,7 +60,7 @@ pub(super) fn affine(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, f16, L
         let halves = (f16::from_f32(d), f16::from_f32(low));
         let level = |x: f32| ((x - low) * inverse + 0.5) as i32 as u8;
         return match inverse.is_finite() {
-            true => (halves.0, halves.1, x.map(|x| level(x).min(top as u8))),
+            true => (halves.0, halves.1, bytes(x, |x| level(x).min(top as u8))),
             false => (halves.0, halves.1, [0; BLOCK]),
         };
     };
@@ -75,12 +75,12 @@ pub(super) fn affine(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, f16, L
     let scale = lanes(|k| lines[k % 2].scale);
     let offset = lanes(|k| lines[k % 2].offset);
     let errors = search::errors(x, w, &scale, &offset, (0.0, top));
-    let line = lines[search::best(&errors.map(|error| -error)) % 2];
+    let line = lines[search::best(&lanes(|k| -errors[k])) % 2];
     let Line { scale, offset } = line;
     let (d, m) = (f16::from_f32(scale), f16::from_f32(offset));
     let inverse = search::inverse(d.to_f32());
     let above = m.to_f32();
-    let levels = x.map(|x| search::level((x - above) * inverse, 0.0, top) as i32 as u8);
+    let levels = bytes(x, |x| search::level((x - above) * inverse, 0.0, top) as i32 as u8);
     (d, m, levels)
 }
 
