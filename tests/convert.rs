@@ -46,6 +46,7 @@ fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result
         quantise: Default::default(),
         tokenizer_pre: None,
         layer_arrays: false,
+        source_digest: true,
         measured: None,
     };
     write(&request, &|_| {}).map(drop)

@@ -163,6 +163,7 @@ fn prune(source: &Path, target: &Path, keep: &KeepSet, layer_arrays: bool) {
         outtype: OutType::Only(DType::F32),
         tokenizer_pre: None,
         layer_arrays,
+        source_digest: true,
         max_shard_bytes: None,
         quantise: Default::default(),
         measured: None,

@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// Split the output into files of at most this much tensor data, like 5GB, 500M or 300MiB
     #[arg(long, value_name = "SIZE")]
     max_shard_size: Option<ByteSize>,
+    /// Leave the source's SHA-256 out of the output: on a fast disk it takes longer than the copy
+    #[arg(long)]
+    no_source_digest: bool,
     /// The GGUF name of the tokenizer's splitting rule, where slim cannot tell it
     #[arg(long, value_name = "NAME")]
     tokenizer_pre: Option<String>,
@@ -192,6 +195,7 @@ impl Args {
             max_shard_bytes: self.max_shard_bytes(),
             tokenizer_pre: self.tokenizer_pre.as_deref(),
             layer_arrays: self.choice.needs_layer_arrays,
+            source_digest: !self.no_source_digest,
             measured,
         };
         progress.begin("writing", checkpoint.total_bytes());

@@ -68,10 +68,16 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         }
     }
     append(&mut entries, &provenance);
+    if request.source_digest {
+        // Its place: the digest is known last.
+        entries.push((SHA256.to_owned(), Value::str(&"0".repeat(64))));
+    }
     // The digest is read while the tensors are copied, and the header is written last.
     thread::scope(|scope| {
-        let digest = scope.spawn(|| checkpoint.sha256());
+        let hash = || scope.spawn(|| checkpoint.sha256());
+        let digest = request.source_digest.then(hash);
         let finish = |entries: &mut [(String, Value<'_>)]| {
+            let Some(digest) = digest else { return Ok(()) };
             let digest = match digest.join() {
                 Ok(digest) => digest?,
                 Err(_) => return Err("the source could not be hashed".into()),
@@ -175,5 +181,4 @@ fn append(entries: &mut Entries, provenance: &Provenance) {
     let layers = Value::u32(provenance.source_layers as u32);
     entries.push(("slim.source.block_count".to_owned(), layers));
     entries.push((KEPT.to_owned(), Value::i32s(&kept)));
-    entries.push((SHA256.to_owned(), Value::str(&"0".repeat(64))));
 }

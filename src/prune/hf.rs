@@ -182,7 +182,9 @@ fn header(request: &Request, provenance: &Provenance) -> Result<BTreeMap<String,
     let layers = provenance.source_layers.to_string();
     header.insert("slim.source.num_hidden_layers".to_owned(), layers);
     header.insert(KEPT.to_owned(), provenance.kept.to_string());
-    let digest = request.checkpoint.sha256();
-    header.insert(SHA256.to_owned(), digest.context("hashing the source")?);
+    if request.source_digest {
+        let digest = request.checkpoint.sha256();
+        header.insert(SHA256.to_owned(), digest.context("hashing the source")?);
+    }
     Ok(header)
 }

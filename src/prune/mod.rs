@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub tokenizer_pre: Option<&'a str>,
     /// Whether the result may need a runtime that reads one flag a layer from arrays.
     pub layer_arrays: bool,
+    /// Whether the source is hashed for the provenance.
+    pub source_digest: bool,
     /// How the keep set came about, as JSON, kept in the file.
     pub measured: Option<String>,
 }

@@ -120,6 +120,7 @@ fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
         quantise: Default::default(),
         max_shard_bytes: None,
         layer_arrays: false,
+        source_digest: true,
         tokenizer_pre: None,
         measured: None,
     };

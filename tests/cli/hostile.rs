@@ -102,6 +102,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             quantise: Default::default(),
             tokenizer_pre: None,
             layer_arrays: false,
+            source_digest: true,
             measured: None,
         };
         results.push(write(&request, &|_| {}));

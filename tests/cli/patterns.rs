@@ -107,3 +107,16 @@ fn what_gguf_has_no_word_for_is_said_aloud() {
     }
     bench.slim("prune --drop-layers 1 mistral small").quietly();
 }
+
+#[test]
+fn the_sources_digest_is_left_out_where_it_is_not_wanted() {
+    let bench = with_golden(&["qwen3"]);
+    for output in ["small.gguf", "small"] {
+        let command = format!("prune --drop-layers 1 --no-source-digest qwen3 {output}");
+        bench.slim(&command).quietly();
+        let told = bench.slim(&format!("inspect --json {output}")).stdout;
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert!(told["slim"]["slim.source.sha256"].is_null(), "{told}");
+        assert!(told["slim"]["slim.layers.kept"].is_string(), "{told}");
+    }
+}

@@ -87,6 +87,7 @@ pub fn convert(
         tokenizer_pre: None,
         measured: None,
         layer_arrays: false,
+        source_digest: true,
     };
     write(&request, &|_| {})?;
     Ok(Checkpoint::open(target)?)

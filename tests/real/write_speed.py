@@ -25,12 +25,14 @@ def timed(command):
 
 
 def main(slim, model, folder, runs="9", *layers):
+    layers = layers or ("12-17", "12")
     copy = str(Path(folder) / "copy.gguf")
     prune = lambda layers: [slim, "prune", "--drop-layers", layers, model, copy]
     ways = {
         "cp": ["cp", model, copy],
         "cp, sync": ["sh", "-c", 'cp "$1" "$2" && sync "$2"', "sh", model, copy],
-        **{f"slim prune --drop-layers {some}": prune(some) for some in layers or ["12-17", "12"]},
+        **{f"slim prune --drop-layers {some}": prune(some) for some in layers},
+        **{f"slim prune --drop-layers {some} --no-source-digest": [*prune(some), "--no-source-digest"] for some in layers[:1]},
         "sha256 alone": [sys.executable, "-c", "import hashlib,sys; hashlib.file_digest(open(sys.argv[1],'rb'),'sha256')", model],
     }
     measured = {name: [] for name in ways}
