@@ -46,7 +46,9 @@ pub(super) fn symmetric(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, Lev
     });
     let d = f16::from_f32(search::symmetric(x, w, top, &steps));
     let inverse = search::inverse(d.to_f32());
-    let levels = bytes(x, |x| (search::level(x * inverse, -top, top - 1.0) + top) as i32 as u8);
+    let levels = bytes(x, |x| {
+        (search::level(x * inverse, -top, top - 1.0) + top) as i32 as u8
+    });
     (d, levels)
 }
 
@@ -80,7 +82,9 @@ pub(super) fn affine(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, f16, L
     let (d, m) = (f16::from_f32(scale), f16::from_f32(offset));
     let inverse = search::inverse(d.to_f32());
     let above = m.to_f32();
-    let levels = bytes(x, |x| search::level((x - above) * inverse, 0.0, top) as i32 as u8);
+    let levels = bytes(x, |x| {
+        search::level((x - above) * inverse, 0.0, top) as i32 as u8
+    });
     (d, m, levels)
 }
 
