@@ -7,7 +7,7 @@ use slim::checkpoint::Checkpoint;
 use slim::importance::cosine_distances;
 use slim::model::{KvCache, Model};
 use std::path::{Path, PathBuf};
-use support::{REFUSED, golden_cases};
+use support::{REFUSED, golden_cases, relative_error};
 
 fn load(path: &Path) -> Model {
     let checkpoint = Checkpoint::open(path).unwrap();
@@ -46,19 +46,6 @@ fn runnable() -> Vec<(String, PathBuf)> {
     let mut cases = golden_cases();
     cases.retain(|(name, _)| !name.ends_with(REFUSED));
     cases
-}
-
-/// The largest difference as a share of the largest value.
-fn relative_error(found: &Tensor, expected: &Tensor) -> f32 {
-    let largest = |t: Tensor| {
-        t.abs()
-            .unwrap()
-            .max_all()
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap()
-    };
-    largest((found - expected).unwrap()) / largest(expected.clone())
 }
 
 fn all_layers(model: &Model) -> Vec<usize> {

@@ -10,7 +10,7 @@ use slim::model::Model;
 use slim::prune::{Request, write};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use support::{REFUSED, golden_cases};
+use support::{REFUSED, golden_cases, relative_error};
 
 fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -140,18 +140,6 @@ fn logits(path: &Path, keep: Option<&KeepSet>) -> Tensor {
     model
         .forward(&tokens, keep.unwrap_or(&all).layers())
         .unwrap()
-}
-
-fn relative_error(found: &Tensor, expected: &Tensor) -> f32 {
-    let largest = |t: Tensor| {
-        t.abs()
-            .unwrap()
-            .max_all()
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap()
-    };
-    largest((found - expected).unwrap()) / largest(expected.clone())
 }
 
 fn prune(source: &Path, target: &Path, keep: &KeepSet, layer_arrays: bool) {

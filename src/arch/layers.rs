@@ -241,8 +241,12 @@ impl<'a> Layers<'a> {
         let wrong = kept.find(|&(index, &layer)| !self.fits(layer, index));
         let (index, &layer) = wrong.unwrap_or((0, &0));
         let rules: Vec<String> = self.binding().map(|k| k.sentence()).collect();
-        let proposals: Vec<String> = self
-            .nearest(keep)
+        let (mut nearest, without) = (self.nearest(keep), self.nearest_without(keep));
+        if let Some(set) = without.filter(|set| !nearest.contains(set)) {
+            nearest.truncate(PROPOSALS - 1);
+            nearest.push(set);
+        }
+        let proposals: Vec<String> = nearest
             .iter()
             .map(|set| format!("--drop-layers {}", ranges(&set.dropped(self.n_layers))))
             .collect();
@@ -286,6 +290,21 @@ impl<'a> Layers<'a> {
         found.sort_by_key(|set| (distance(set), set.len().abs_diff(wanted.len())));
         found.truncate(PROPOSALS);
         found
+    }
+
+    /// The largest allowed set in which all that should go is gone.
+    fn nearest_without(&self, wanted: &KeepSet) -> Option<KeepSet> {
+        let sizes = (1..=wanted.len()).rev().take(self.period() + 1);
+        // What goes with them should stand beside them.
+        let dropped = wanted.dropped(self.n_layers);
+        let away = |layer: usize| dropped.iter().map(move |&gone| gone.abs_diff(layer)).min();
+        let costs: Vec<f64> = (0..self.n_layers)
+            .map(|l| away(l).unwrap_or(0) as f64)
+            .collect();
+        let stay = self.protected();
+        sizes
+            .filter(|_| self.n_layers <= MAX_PROPOSING)
+            .find_map(|size| self.cheapest(wanted, size, &costs, &stay, &[]))
     }
 
     /// The number of layers after which all cycles begin anew.

@@ -1,6 +1,7 @@
 //! What several test files need.
 #![allow(dead_code)]
 
+use candle_core::Tensor;
 use std::path::{Path, PathBuf};
 
 /// A folder of ../shared/golden; says so and gives nothing where it is not there.
@@ -42,4 +43,17 @@ pub const REFUSED: &str = "qwen2_sliding";
 /// The trained fixture.
 pub fn village() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/village")
+}
+
+/// The largest difference as a share of the largest value.
+pub fn relative_error(found: &Tensor, expected: &Tensor) -> f32 {
+    let largest = |t: Tensor| {
+        t.abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap()
+    };
+    largest((found - expected).unwrap()) / largest(expected.clone())
 }

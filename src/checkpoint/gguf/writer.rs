@@ -111,11 +111,7 @@ impl<'a> Plan<'a> {
     }
 
     fn sink<'s>(&'s self, file: &'s File, progress: &'s dyn Fn(u64)) -> Sink<'s> {
-        Sink {
-            file,
-            target: self.path,
-            progress,
-        }
+        Sink::new(file, self.path, progress)
     }
 
     fn reserve(&self, file: &File) -> Result<(), Error> {

@@ -64,11 +64,7 @@ impl<'a> Plan<'a> {
         target: &Path,
         progress: &dyn Fn(u64),
     ) -> Result<(), Error> {
-        let sink = Sink {
-            file,
-            target,
-            progress,
-        };
+        let sink = Sink::new(file, target, progress);
         let data_start = 8 + self.header.len() as u64;
         // The layout was summed up without overflow when the header was made.
         let data: u64 = self.tensors.iter().map(|(_, len)| len).sum();

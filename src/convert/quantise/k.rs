@@ -128,7 +128,7 @@ impl Affine {
             for ((x, w), levels) in parts.zip(levels[j].as_chunks_mut::<8>().0) {
                 for i in 0..8 {
                     let l = search::level((x[i] + offset) * inverse, 0.0, self.top);
-                    levels[i] = l as i32 as u8;
+                    levels[i] = search::whole(l);
                     let wl = w[i] * l;
                     sums[0][i] += w[i];
                     sums[1][i] += wl;
@@ -221,7 +221,7 @@ impl Symmetric {
             for ((x, w), levels) in parts.zip(levels[j].as_chunks_mut::<8>().0) {
                 for i in 0..8 {
                     let l = search::level(x[i] * inverse, -self.top, self.top - 1.0);
-                    levels[i] = (l + self.top) as i32 as u8;
+                    levels[i] = search::whole(l + self.top);
                     let wl = w[i] * l;
                     sums[0][i] += wl * l;
                     sums[1][i] += wl * x[i];

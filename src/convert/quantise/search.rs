@@ -100,6 +100,13 @@ pub(super) fn bytes<const N: usize>(x: &[f32; N], level: impl Fn(f32) -> u8) -> 
     levels
 }
 
+/// The whole part of a number between ±2²² as a byte (two's complement). Beside 1.5 · 2²³ it is
+/// the low bits of the sum, which costs an addition; `as` also asks what to do with infinity.
+#[inline(always)]
+pub(super) fn whole(x: f32) -> u8 {
+    (x.trunc() + 12_582_912.0).to_bits() as u8
+}
+
 /// The weight of largest magnitude, with its sign; the first of several.
 #[inline(always)]
 pub(super) fn farthest<const N: usize>(x: &[f32; N]) -> f32 {

@@ -33,7 +33,7 @@ pub(super) fn symmetric(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, Lev
         return match inverse.is_finite() {
             true => {
                 let highest = (2.0 * top - 1.0) as u8;
-                let level = |x: f32| (x * inverse + (top + 0.5)) as i32 as u8;
+                let level = |x: f32| search::whole(x * inverse + (top + 0.5));
                 (f16::from_f32(d), bytes(x, |x| level(x).min(highest)))
             }
             false => (f16::from_f32(d), [0; BLOCK]),
@@ -47,7 +47,7 @@ pub(super) fn symmetric(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, Lev
     let d = f16::from_f32(search::symmetric(x, w, top, &steps));
     let inverse = search::inverse(d.to_f32());
     let levels = bytes(x, |x| {
-        (search::level(x * inverse, -top, top - 1.0) + top) as i32 as u8
+        search::whole(search::level(x * inverse, -top, top - 1.0) + top)
     });
     (d, levels)
 }
@@ -60,7 +60,7 @@ pub(super) fn affine(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, f16, L
         let d = (high - low) / top;
         let inverse = search::inverse(d);
         let halves = (f16::from_f32(d), f16::from_f32(low));
-        let level = |x: f32| ((x - low) * inverse + 0.5) as i32 as u8;
+        let level = |x: f32| search::whole((x - low) * inverse + 0.5);
         return match inverse.is_finite() {
             true => (halves.0, halves.1, bytes(x, |x| level(x).min(top as u8))),
             false => (halves.0, halves.1, [0; BLOCK]),
@@ -83,7 +83,7 @@ pub(super) fn affine(x: &Weights, w: Option<&Weights>, top: f32) -> (f16, f16, L
     let inverse = search::inverse(d.to_f32());
     let above = m.to_f32();
     let levels = bytes(x, |x| {
-        search::level((x - above) * inverse, 0.0, top) as i32 as u8
+        search::whole(search::level((x - above) * inverse, 0.0, top))
     });
     (d, m, levels)
 }
@@ -132,7 +132,7 @@ pub(super) fn q8_0(x: &Weights, out: &mut [u8; 34]) {
     for (level, &x) in out[2..].iter_mut().zip(x) {
         let scaled = x * inverse;
         // Half away from zero: the largest f32 below ½ is added, and the fraction cut off.
-        *level = (scaled + 0.499_999_97_f32.copysign(scaled)) as i32 as u8;
+        *level = search::whole(scaled + 0.499_999_97_f32.copysign(scaled));
     }
 }
 
