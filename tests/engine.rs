@@ -9,8 +9,9 @@ use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use slim::arch::KeepSet;
 use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
-use slim::eval::{Engine, Question, Silent, generate, layer_passes, questions};
+use slim::eval::{Asking, Engine, Question, Silent, generate, layer_passes, questions};
 use slim::model::Model;
+use slim::suite::harness::Options;
 use slim::suite::{Protocol, Split, Suite};
 use std::collections::HashMap;
 use support::village;
@@ -22,7 +23,7 @@ fn fixture() -> (Model, TextTokenizer) {
 }
 
 fn suite() -> Suite {
-    Suite::open(village().join("suite")).unwrap()
+    Suite::open(village().join("suite"), &Options::default()).unwrap()
 }
 
 /// ln softmax(logits)[token] of one row.
@@ -46,7 +47,11 @@ fn masks(n_layers: usize) -> Vec<KeepSet> {
 
 fn asked<'s>(suite: &'s Suite, tokenizer: &TextTokenizer) -> Vec<Question<'s>> {
     let items = suite.sample(Split::Calibrate, 3);
-    questions(&items, Protocol::ALL, tokenizer, 512).unwrap()
+    let asking = Asking {
+        tokenizer,
+        context_length: 512,
+    };
+    questions(&items, Protocol::ALL, &asking).unwrap()
 }
 
 #[test]
@@ -56,18 +61,19 @@ fn many_masks_at_once_give_what_each_gives_alone() {
     let questions = asked(&suite, &tokenizer);
     let masks = masks(model.n_layers());
     let together = Engine::new(&model)
-        .log_probs(&questions, &masks, &Silent)
+        .likelihoods(&questions, &masks, &Silent)
         .unwrap();
     let mut compared = 0;
     for (mask, answers) in masks.iter().zip(&together) {
         for (question, found) in questions.iter().zip(answers) {
             for (candidate, found) in question.candidates.iter().zip(found) {
-                let text = [question.prompt.as_slice(), candidate].concat();
+                let text = [&candidate.prompt[..], &candidate.tokens].concat();
                 let logits = model.forward(&text, mask.layers()).unwrap();
-                let first = question.prompt.len() - 1;
-                let alone: f64 = (0..candidate.len())
-                    .map(|i| log_prob(&logits, first + i, candidate[i]))
+                let first = candidate.prompt.len() - 1;
+                let alone: f64 = (0..candidate.tokens.len())
+                    .map(|i| log_prob(&logits, first + i, candidate.tokens[i]))
                     .sum();
+                let found = found.log_prob;
                 let error = (found - alone).abs() / alone.abs().max(1.0);
                 assert!(error < 1e-4, "{}: {found} {alone}", question.item.id);
                 compared += 1;
@@ -88,7 +94,7 @@ fn kept_layers_compute_what_candle_transformers_computes_with_only_those_layers(
     let prompts: Vec<Vec<u32>> = asked(&suite, &tokenizer)
         .iter()
         .step_by(5)
-        .map(|question| question.prompt.clone())
+        .map(|question| question.candidates[0].prompt.to_vec())
         .collect();
     for keep in masks(model.n_layers()) {
         config.num_hidden_layers = keep.len();
@@ -131,7 +137,7 @@ fn texts_that_decode_together_are_those_that_each_decodes_alone() {
     let questions = asked(&suite, &tokenizer);
     let written: Vec<&Question> = questions
         .iter()
-        .filter(|question| question.protocol == Protocol::Generate)
+        .filter(|question| question.protocol() == Protocol::Generate)
         .collect();
     assert!(written.len() >= 6);
     let keep = KeepSet::without(model.n_layers(), &[4]).unwrap();

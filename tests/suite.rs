@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use slim::suite::{Family, Item, Protocol, Split, Suite, Task};
+use slim::eval::accepts;
+use slim::suite::harness::Options;
+use slim::suite::{Answer, Family, Item, Protocol, Sheet, Split, Suite, Task};
 
 #[path = "../examples/generate_suite/main.rs"]
 #[allow(dead_code)]
@@ -18,7 +20,7 @@ fn open_text(text: &str) -> Result<Suite, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("mine.json");
     std::fs::write(&file, text).expect("written");
-    Suite::open(&file).map_err(|error| error.to_string())
+    Suite::open(&file, &Options::default()).map_err(|error| error.to_string())
 }
 
 /// A task of two small items, with `from` replaced by `to`.
@@ -42,7 +44,7 @@ fn served(suite: &Suite, family: Family, protocol: Protocol) -> Vec<(&Task, &Ite
     let tasks = suite.tasks.iter().filter(|task| task.family == family);
     let items = tasks.flat_map(|task| task.items.iter().map(move |item| (task, item)));
     items
-        .filter(|(task, item)| task.serves(item, protocol))
+        .filter(|(_, item)| item.ask(protocol).is_some())
         .collect()
 }
 
@@ -52,7 +54,7 @@ fn every_family_has_two_tasks_and_a_hundred_items_in_every_protocol() {
     for &family in Family::ALL {
         for &protocol in Protocol::ALL {
             let served = served(&suite, family, protocol);
-            let tasks: HashSet<&str> = served.iter().map(|(task, _)| task.task.as_str()).collect();
+            let tasks: HashSet<&str> = served.iter().map(|(task, _)| task.name.as_str()).collect();
             assert!(tasks.len() >= 2, "{family} {protocol}: {tasks:?}");
             assert!(served.len() >= 100, "{family} {protocol}: {}", served.len());
         }
@@ -61,14 +63,21 @@ fn every_family_has_two_tasks_and_a_hundred_items_in_every_protocol() {
 
 #[test]
 fn the_embedded_tasks_are_the_files_of_the_folder_in_their_layout() {
-    let opened = Suite::open(tasks_folder()).expect("the folder reads");
-    assert_eq!(opened.tasks, Suite::embedded().tasks);
-    for task in &opened.tasks {
+    let opened = Suite::open(tasks_folder(), &Options::default()).expect("the folder reads");
+    let names = |suite: &Suite| {
+        suite
+            .tasks
+            .iter()
+            .map(|t| t.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&opened), names(&Suite::embedded()));
+    for task in &Sheet::embedded() {
         let file = tasks_folder().join(format!("{}.json", task.task));
         let text = std::fs::read_to_string(&file).expect("named after its task");
         assert!(
             task.to_json() == text,
-            "{}: not as Task::to_json writes it",
+            "{}: not as Sheet::to_json writes it",
             file.display()
         );
     }
@@ -89,7 +98,7 @@ fn the_generated_tasks_are_what_the_generator_makes() {
 
 #[test]
 fn right_answers_are_spread_evenly_over_the_positions() {
-    for task in Suite::embedded().tasks {
+    for task in Sheet::embedded() {
         let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for item in &task.items {
             *counts.entry((item.options.len(), item.answer)).or_default() += 1;
@@ -116,21 +125,18 @@ fn right_answers_are_spread_evenly_over_the_positions() {
 
 #[test]
 fn prompts_are_short_and_end_without_space() {
-    let suite = Suite::embedded();
-    for task in &suite.tasks {
+    for task in &Suite::embedded().tasks {
         for item in &task.items {
-            for &protocol in Protocol::ALL.iter().filter(|p| task.serves(item, **p)) {
-                let prompt = task.prompt(item, protocol);
-                assert_eq!(prompt.trim_end(), prompt, "{} {}", task.task, item.id);
-                assert!(prompt.len() < 900, "{} {}: {prompt}", task.task, item.id);
-                let right = task.candidates(item, protocol);
-                assert!(
-                    right
-                        .iter()
-                        .all(|c| prompt.is_empty() || c.starts_with(' '))
-                );
-                let said = format!(" {}.\nMore", item.target());
-                assert!(task.accepts(item, &said), "{} {}", task.task, item.id);
+            for ask in &item.asks {
+                let prompt = &ask.prompts()[0];
+                assert_eq!(prompt.trim_end(), prompt, "{} {}", task.name, item.id);
+                assert!(prompt.len() < 900, "{} {}: {prompt}", task.name, item.id);
+                let delimiter = if prompt.is_empty() { "" } else { " " };
+                assert_eq!(ask.delimiter, delimiter, "{} {}", task.name, item.id);
+                if let Answer::Written(written) = &ask.answer {
+                    let said = format!(" {}.\nMore", written.targets[0]);
+                    assert!(accepts(written, &said), "{} {}", task.name, item.id);
+                }
             }
         }
     }
@@ -139,7 +145,7 @@ fn prompts_are_short_and_end_without_space() {
 #[test]
 fn no_item_is_asked_twice() {
     let mut asked = HashSet::new();
-    for task in Suite::embedded().tasks {
+    for task in Sheet::embedded() {
         for item in &task.items {
             let text = (
                 item.context.clone(),
@@ -153,20 +159,15 @@ fn no_item_is_asked_twice() {
 
 #[test]
 fn no_wrong_option_is_accepted() {
-    for task in Suite::embedded().tasks {
-        for item in &task.items {
-            let wrong = item
-                .options
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != item.answer);
-            for (_, option) in wrong {
-                assert!(
-                    !task.accepts(item, option),
-                    "{} {}: {option}",
-                    task.task,
-                    item.id
-                );
+    for sheet in Sheet::embedded() {
+        for (item, asked) in sheet.items.iter().zip(sheet.to_task().items) {
+            let Some(written) = asked.ask(Protocol::Generate).and_then(|ask| ask.written()) else {
+                continue;
+            };
+            let options = item.options.iter().enumerate();
+            for (_, option) in options.filter(|(i, _)| *i != item.answer) {
+                let name = &sheet.task;
+                assert!(!accepts(written, option), "{name} {}: {option}", item.id);
             }
         }
     }
@@ -181,9 +182,9 @@ fn splits_are_one_to_one_to_three_in_every_task_and_slice() {
         }
         for (slice, [calibrate, select, report]) in counts {
             let fifth = (calibrate + select + report) / 5;
-            assert!(calibrate.abs_diff(fifth) <= 1, "{} {slice}", task.task);
-            assert!(select.abs_diff(fifth) <= 1, "{} {slice}", task.task);
-            assert!(report >= 3 * fifth, "{} {slice}", task.task);
+            assert!(calibrate.abs_diff(fifth) <= 1, "{} {slice}", task.name);
+            assert!(select.abs_diff(fifth) <= 1, "{} {slice}", task.name);
+            assert!(report >= 3 * fifth, "{} {slice}", task.name);
         }
     }
 }
@@ -199,7 +200,7 @@ fn a_sample_is_spread_over_tasks_and_slices_and_grows_by_adding() {
         let ids = |sample: &[(&Task, &Item)]| -> Vec<String> {
             let of_family = sample.iter().filter(|(task, _)| task.family == family);
             of_family
-                .map(|(task, item)| format!("{}/{}", task.task, item.id))
+                .map(|(task, item)| format!("{}/{}", task.name, item.id))
                 .collect()
         };
         let (few, more) = (ids(&small), ids(&large));
@@ -207,7 +208,7 @@ fn a_sample_is_spread_over_tasks_and_slices_and_grows_by_adding() {
         assert_eq!(few, more[..12], "{family}");
         let mut cells: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for (task, item) in large.iter().filter(|(task, _)| task.family == family) {
-            *cells.entry((&task.task, item.main_slice())).or_default() += 1;
+            *cells.entry((&task.name, item.main_slice())).or_default() += 1;
         }
         let tasks = suite
             .tasks
@@ -234,9 +235,10 @@ fn a_sample_is_spread_over_tasks_and_slices_and_grows_by_adding() {
 
 #[test]
 fn a_task_written_and_opened_again_is_the_same() {
-    for task in Suite::embedded().tasks {
-        let again = open_text(&task.to_json()).expect("reads back");
-        assert_eq!(again.tasks, [task]);
+    for sheet in Sheet::embedded() {
+        let path = Path::new("again.json");
+        let again = Sheet::read(path, sheet.to_json().as_bytes()).expect("reads back");
+        assert_eq!(again, sheet);
     }
 }
 
@@ -245,11 +247,8 @@ fn a_small_file_of_ones_own_is_a_suite() {
     let suite = edited("", "").expect("valid");
     let task = &suite.tasks[0];
     assert_eq!((suite.name.as_str(), task.items.len()), ("mine", 2));
-    assert_eq!(
-        (task.stop.as_slice(), task.max_new_tokens),
-        (&["\n".to_owned()][..], 12)
-    );
-    assert!(!task.serves(&task.items[0], Protocol::Generate));
+    let ways: Vec<Protocol> = task.items[0].asks.iter().map(|ask| ask.protocol).collect();
+    assert_eq!(ways, [Protocol::Choice, Protocol::Continuation]);
 }
 
 #[test]
@@ -369,11 +368,10 @@ fn an_item_without_the_fields_of_any_protocol_is_refused() {
 #[test]
 fn a_folder_is_read_in_name_order_and_task_names_are_unique() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let empty = Suite::open(folder.path())
-        .expect_err("nothing there")
-        .to_string();
+    let open = |path: &Path| Suite::open(path, &Options::default());
+    let empty = open(folder.path()).expect_err("nothing there").to_string();
     assert!(empty.contains("no *.json"), "{empty}");
-    let mut task = Suite::embedded().tasks.swap_remove(0);
+    let mut task = Sheet::embedded().swap_remove(0);
     for (file, name) in [
         ("b.json", "second"),
         ("a.json", "first"),
@@ -382,19 +380,17 @@ fn a_folder_is_read_in_name_order_and_task_names_are_unique() {
         task.task = name.to_owned();
         std::fs::write(folder.path().join(file), task.to_json()).expect("written");
     }
-    let suite = Suite::open(folder.path()).expect("two tasks");
-    let names: Vec<&str> = suite.tasks.iter().map(|task| task.task.as_str()).collect();
+    let suite = open(folder.path()).expect("two tasks");
+    let names: Vec<&str> = suite.tasks.iter().map(|task| task.name.as_str()).collect();
     assert_eq!(names, ["first", "second"]);
     task.task = "first".to_owned();
     std::fs::write(folder.path().join("c.json"), task.to_json()).expect("written");
-    let twice = Suite::open(folder.path())
-        .expect_err("two of a name")
-        .to_string();
+    let twice = open(folder.path()).expect_err("two of a name").to_string();
     assert!(
         twice.contains("c.json") && twice.contains("\"first\""),
         "{twice}"
     );
-    let absent = Suite::open(folder.path().join("absent.json"))
+    let absent = open(&folder.path().join("absent.json"))
         .expect_err("absent")
         .to_string();
     assert!(absent.contains("absent.json"), "{absent}");
@@ -408,7 +404,8 @@ fn a_file_above_the_size_cap_is_refused_unread() {
     sparse
         .set_len(slim::suite::MAX_FILE_BYTES + 1)
         .expect("sparse");
-    let error = Suite::open(&file).expect_err("too large").to_string();
+    let error = Suite::open(&file, &Options::default());
+    let error = error.expect_err("too large").to_string();
     assert!(
         error.contains("huge.json") && error.contains("larger"),
         "{error}"

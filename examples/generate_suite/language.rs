@@ -1,10 +1,10 @@
 //! Nesting: agreement across clauses, embedded clauses, brackets.
 
-use slim::suite::{Family, Protocol, Task};
+use slim::suite::{Family, Protocol, Sheet};
 
 use super::make::{Draft, Maker, capital, except, shot};
 
-pub fn language_agreement() -> Task {
+pub fn language_agreement() -> Sheet {
     let mut make = Maker::new(31);
     let nouns = [
         "dog=dogs",
@@ -65,13 +65,13 @@ pub fn language_agreement() -> Task {
     }
     let about = "Minimal pairs: the verb agrees with its subject across phrases and clauses of the other number.";
     let task = make.task("language_agreement", Family::Language, about, vec![]);
-    Task {
+    Sheet {
         protocols: vec![Protocol::Continuation],
         ..task
     }
 }
 
-pub fn language_embedding() -> Task {
+pub fn language_embedding() -> Sheet {
     let mut make = Maker::new(32);
     let nouns = ["cat", "dog", "horse", "goat", "wolf", "duck", "bear", "fox"];
     let did = ["chased", "saw", "liked", "feared", "followed"];
@@ -138,7 +138,7 @@ pub fn language_embedding() -> Task {
     )
 }
 
-pub fn language_brackets() -> Task {
+pub fn language_brackets() -> Sheet {
     let mut make = Maker::new(33);
     let pairs = ["( )", "[ ]", "{ }", "< >"];
     let halves = |pair: &'static str| pair.split_once(' ').unwrap_or((pair, ""));
@@ -215,5 +215,5 @@ pub fn language_brackets() -> Task {
     let stop = ["\n", ".", " =", " +", " (", " [", " {", " <"]
         .map(str::to_owned)
         .to_vec();
-    Task { stop, ..task }
+    Sheet { stop, ..task }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use slim::suite::Task;
+use slim::suite::Sheet;
 
 mod language;
 mod make;
@@ -21,7 +21,7 @@ fn main() -> std::io::Result<()> {
 }
 
 /// Every generated task.
-pub fn tasks() -> Vec<Task> {
+pub fn tasks() -> Vec<Sheet> {
     vec![
         retrieval::retrieval_words(),
         retrieval::retrieval_people(),

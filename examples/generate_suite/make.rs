@@ -1,6 +1,6 @@
 //! What the generated tasks are made with: a seed, fair positions, names.
 
-use slim::suite::{Family, Item, Protocol, SCHEMA_VERSION, Split, Task};
+use slim::suite::{Family, Protocol, SCHEMA_VERSION, Sheet, SheetItem};
 
 /// First names that most tokenizers know as one token; those of shots are not among them.
 pub const NAMES: &[&str] = &[
@@ -43,7 +43,7 @@ pub struct Maker {
     pub random: Random,
     /// Positions not used yet in this round, by number of options.
     positions: [Vec<usize>; 8],
-    items: Vec<Item>,
+    items: Vec<SheetItem>,
 }
 
 /// What differs between items; the maker adds id, order of options and answer.
@@ -81,7 +81,7 @@ impl Maker {
 
     /// Adds the item, unless it was asked before: then the same round is drawn again.
     pub fn add(&mut self, draft: Draft) {
-        let asked = |item: &Item| {
+        let asked = |item: &SheetItem| {
             item.context == draft.context
                 && item.stem == draft.stem
                 && item.options.iter().any(|o| o == draft.right)
@@ -92,7 +92,7 @@ impl Maker {
         }
     }
 
-    fn item(&mut self, draft: Draft) -> Item {
+    fn item(&mut self, draft: Draft) -> SheetItem {
         let count = draft.wrong.len() + 1;
         if self.positions[count].is_empty() {
             self.positions[count] = (0..count).collect();
@@ -102,7 +102,7 @@ impl Maker {
         let mut options = draft.wrong;
         self.random.shuffle(&mut options);
         options.insert(answer, draft.right);
-        Item {
+        SheetItem {
             id: format!(
                 "{}-{}-{}",
                 draft.slices[0],
@@ -116,12 +116,11 @@ impl Maker {
             options: options.into_iter().map(str::to_owned).collect(),
             answer,
             accept: draft.accept,
-            split: Split::Calibrate,
         }
     }
 
-    pub fn task(self, name: &str, family: Family, about: &str, shots: Vec<Item>) -> Task {
-        Task {
+    pub fn task(self, name: &str, family: Family, about: &str, shots: Vec<SheetItem>) -> Sheet {
+        Sheet {
             schema_version: SCHEMA_VERSION,
             task: name.to_owned(),
             family,
@@ -136,8 +135,14 @@ impl Maker {
 }
 
 /// A solved example; without `stem` it is shown in `choice` only, without `question` in `generate`.
-pub fn shot(context: &str, question: &str, stem: &str, options: &[&str], answer: usize) -> Item {
-    Item {
+pub fn shot(
+    context: &str,
+    question: &str,
+    stem: &str,
+    options: &[&str],
+    answer: usize,
+) -> SheetItem {
+    SheetItem {
         id: String::new(),
         slices: vec![],
         context: context.to_owned(),
@@ -146,7 +151,6 @@ pub fn shot(context: &str, question: &str, stem: &str, options: &[&str], answer:
         options: options.iter().map(|option| option.to_string()).collect(),
         answer,
         accept: vec![],
-        split: Split::Calibrate,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Answers that must be worked out, in one step or in many.
 
-use slim::suite::{Family, Task};
+use slim::suite::{Family, Sheet};
 
 use super::make::{Draft, Maker, NAMES, except, sentences, shot};
 
 const THINGS: &[&str] = &["ball", "key", "book", "lamp", "hat", "coin", "cup", "map"];
 
-pub fn reasoning_holders() -> Task {
+pub fn reasoning_holders() -> Sheet {
     let mut make = Maker::new(21);
     while let Some(round) = make.round(40) {
         let many = round % 2 == 1;
@@ -56,7 +56,7 @@ pub fn reasoning_holders() -> Task {
     )
 }
 
-pub fn reasoning_numbers() -> Task {
+pub fn reasoning_numbers() -> Sheet {
     let mut make = Maker::new(22);
     let goods = ["apples", "eggs", "coins", "books", "cards", "pens"];
     while let Some(round) = make.round(48) {
@@ -147,7 +147,7 @@ pub fn reasoning_numbers() -> Task {
     )
 }
 
-pub fn reasoning_sequence() -> Task {
+pub fn reasoning_sequence() -> Sheet {
     let mut make = Maker::new(25);
     let days = [
         "Monday",
@@ -247,10 +247,10 @@ pub fn reasoning_sequence() -> Task {
     let task = make.task("reasoning_sequence", Family::Reasoning, about, shots);
     // A series goes on after the number that is asked for.
     let stop = ["\n", ".", ","].map(str::to_owned).to_vec();
-    Task { stop, ..task }
+    Sheet { stop, ..task }
 }
 
-pub fn reasoning_order() -> Task {
+pub fn reasoning_order() -> Sheet {
     let mut make = Maker::new(23);
     let scales = [
         ["taller", "shorter", "tallest", "shortest"],
@@ -321,7 +321,7 @@ pub fn reasoning_order() -> Task {
     make.task("reasoning_order", Family::Reasoning, about, shots)
 }
 
-pub fn reasoning_rules() -> Task {
+pub fn reasoning_rules() -> Sheet {
     let mut make = Maker::new(24);
     let kinds = [
         "wolf=Wolves",

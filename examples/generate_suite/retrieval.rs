@@ -1,6 +1,6 @@
 //! Facts that stand in the context: paired at random, so that none can be known.
 
-use slim::suite::{Family, Task};
+use slim::suite::{Family, Sheet};
 
 use super::make::{Draft, Maker, NAMES, except, sentences, shot};
 
@@ -22,7 +22,7 @@ const JOBS: &[&str] = &[
     "baker", "nurse", "pilot", "farmer", "singer", "teacher", "doctor", "painter",
 ];
 
-pub fn retrieval_words() -> Task {
+pub fn retrieval_words() -> Sheet {
     let mut make = Maker::new(11);
     while let Some(round) = make.round(60) {
         let (near, many) = (round % 2 == 0, round / 2 % 2 == 0);
@@ -65,7 +65,7 @@ pub fn retrieval_words() -> Task {
     )
 }
 
-pub fn retrieval_people() -> Task {
+pub fn retrieval_people() -> Sheet {
     let mut make = Maker::new(12);
     while let Some(round) = make.round(72) {
         let near = round % 2 == 0;

@@ -32,6 +32,7 @@ pub use interrupt::clean_up_on_signals;
 pub use output::{Data, OutTensor, Producer};
 
 use file::MappedFile;
+pub(crate) use file::hex;
 use sniff::{Sniffed, sniff};
 
 /// One tensor of a checkpoint.
@@ -301,7 +302,7 @@ impl Checkpoint {
             let name = file.name().to_string_lossy();
             lines.update(format!("{}  {name}\n", file.sha256()?));
         }
-        Ok(file::hex(&lines.finalize()))
+        Ok(hex(&lines.finalize()))
     }
 }
 

@@ -3,28 +3,36 @@
 use super::Passed;
 use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
-use super::show_json;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::arch::KeepSet;
-use crate::eval::{outcomes, summarise};
-use crate::report::{Evaluation, SCHEMA_VERSION, terminal};
-use crate::suite::Split;
+use crate::checkpoint::hex;
+use crate::eval::{Log, NoLog, Question, Run, Samples, harness_results, outcomes, summarise};
+use crate::report::{Evaluation, ModelFile, SCHEMA_VERSION, tasks, terminal};
+use crate::suite::{Split, Suite};
 use anyhow::Result;
+use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  slim eval model.gguf --protocols choice,generate")]
+#[command(
+    after_help = "Examples:\n  slim eval model.gguf --protocols choice,generate\n  \
+    slim eval model.gguf --tasks mmlu,gsm8k --data datasets --limit 100 --samples items.jsonl"
+)]
 pub(super) struct Args {
     /// A .safetensors or .gguf file, or a Hugging Face folder
     model: PathBuf,
     #[command(flatten)]
     suite: SuiteOptions,
-    /// The part of the suite: calibrate, select or report
-    #[arg(long, default_value_t = Split::Report)]
-    split: Split,
+    /// The part of the suite: calibrate, select or report; tasks that are named are asked whole
+    #[arg(long)]
+    split: Option<Split>,
     /// Items of each family, all if fewer
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     items: usize,
+    /// Where every item goes as a line of JSON; a run that was killed is taken up from there
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     /// Where the results go as JSON, item by item
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -35,28 +43,31 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.output.as_ref(), &[&args.model])?;
+    check_json(args.samples.as_ref(), &[&args.model])?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
     let subject = Subject::open(&args.model, &progress)?;
-    let questions = args
-        .suite
-        .questions(&suite, &subject, args.split, args.items)?;
+    let questions = args.questions(&suite, &subject)?;
     let keep = KeepSet::all(subject.model.n_layers());
-    let tokenizer = &subject.tokenizer;
+    let file = subject.file()?;
+    let mut log = args.log(&questions, &file)?;
     let outcomes = outcomes(
         &subject.model,
         &keep,
         &questions,
-        tokenizer,
+        &subject.tokenizer,
         "asking",
         &progress,
+        log.as_mut(),
     )?;
     drop(progress);
     let evaluation = Evaluation {
         schema_version: SCHEMA_VERSION,
         slim: env!("CARGO_PKG_VERSION").to_owned(),
-        model: subject.file()?,
+        model: file,
         suite: suite.name.clone(),
+        truncated: questions.iter().filter(|q| q.truncated > 0).count(),
+        harness: harness_results(&suite, &outcomes),
         summary: summarise(&outcomes),
         outcomes,
     };
@@ -65,7 +76,65 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     }
     match args.json {
         true => show_json(&evaluation)?,
-        false => print!("{}", terminal::summary(&evaluation.summary)),
+        false => {
+            if args.suite.names_tasks() {
+                show(&tasks::table(&evaluation.harness))?;
+                show("\n")?;
+            }
+            show(&terminal::summary(&evaluation.summary))?;
+        }
     }
     Ok(true)
+}
+
+impl Args {
+    fn questions<'s>(&self, suite: &'s Suite, subject: &Subject) -> Result<Vec<Question<'s>>> {
+        match (self.split, self.suite.names_tasks()) {
+            (None, true) => self.suite.ask(&suite.all(), subject),
+            (split, _) => {
+                let split = split.unwrap_or(Split::Report);
+                self.suite.questions(suite, subject, split, self.items)
+            }
+        }
+    }
+
+    fn log(&self, questions: &[Question], file: &ModelFile) -> Result<Box<dyn Log>> {
+        let Some(path) = &self.samples else {
+            return Ok(Box::new(NoLog));
+        };
+        let run = Run {
+            slim: env!("CARGO_PKG_VERSION").to_owned(),
+            model_sha256: file.sha256.clone(),
+            asked: digest(questions),
+        };
+        let samples = Samples::open(path, &run)?;
+        if samples.known_count() > 0 {
+            let known = samples.known_count();
+            eprintln!(
+                "note: {known} of {} questions are answered in {}",
+                questions.len(),
+                path.display()
+            );
+        }
+        Ok(Box::new(samples))
+    }
+}
+
+/// A digest of all that is asked, token by token.
+fn digest(questions: &[Question]) -> String {
+    let mut hasher = Sha256::new();
+    for question in questions {
+        hasher.update(format!("{}\0{}\0", question.task.name, question.item.id));
+        let scored = question.candidates.iter();
+        for tokens in scored
+            .flat_map(|c| [&c.prompt[..], &c.tokens[..]])
+            .chain([&question.prompt[..]])
+        {
+            hasher.update((tokens.len() as u64).to_le_bytes());
+            tokens
+                .iter()
+                .for_each(|token| hasher.update(token.to_le_bytes()));
+        }
+    }
+    hex(&hasher.finalize())
 }

@@ -4,9 +4,9 @@ use crate::arch::{Arch, Layers};
 use crate::checkpoint::{Checkpoint, check_target};
 use crate::convert::OutType;
 use crate::convert::quantise::{Imatrix, Quantise};
-use crate::eval::{Question, questions};
+use crate::eval::{Asking, Question, questions};
 use crate::plan::{Budget, Preserve};
-use crate::suite::{Protocol, Split, Suite};
+use crate::suite::{Item, Protocol, Split, Suite, Task, harness};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -17,9 +17,21 @@ use super::subject::Subject;
 /// What is asked.
 #[derive(Args)]
 pub(super) struct SuiteOptions {
-    /// A task file or a folder of them, instead of the suite that slim carries
-    #[arg(long, value_name = "PATH")]
+    /// A task file (JSON or YAML) or a folder of them, instead of the suite that slim carries
+    #[arg(long, value_name = "PATH", conflicts_with = "tasks")]
     suite: Option<PathBuf>,
+    /// Tasks by name (see `slim suite list`), or task files
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// Folder with the tasks' datasets, JSON lines or Parquet; may be repeated
+    #[arg(long, value_name = "DIR")]
+    data: Vec<PathBuf>,
+    /// Examples before each item, instead of the task's own number
+    #[arg(long, value_name = "N")]
+    num_fewshot: Option<usize>,
+    /// Only the first documents of each task that has a dataset
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
     /// Protocols to ask under
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
     protocols: Vec<Protocol>,
@@ -27,10 +39,21 @@ pub(super) struct SuiteOptions {
 
 impl SuiteOptions {
     pub(super) fn open(&self) -> Result<Suite> {
+        let options = harness::Options {
+            data: self.data.clone(),
+            num_fewshot: self.num_fewshot,
+            limit: self.limit,
+        };
         match &self.suite {
+            _ if !self.tasks.is_empty() => Ok(Suite::select(&self.tasks, &options)?),
             None => Ok(Suite::embedded()),
-            Some(path) => Ok(Suite::open(path)?),
+            Some(path) => Ok(Suite::open(path, &options)?),
         }
+    }
+
+    /// Whether the tasks were named one by one, to be asked whole.
+    pub(super) fn names_tasks(&self) -> bool {
+        !self.tasks.is_empty()
     }
 
     fn protocols(&self) -> Vec<Protocol> {
@@ -48,16 +71,26 @@ impl SuiteOptions {
         split: Split,
         per_family: usize,
     ) -> Result<Vec<Question<'s>>> {
-        let items = suite.sample(split, per_family);
-        let context_length = subject.model.config().context_length;
-        let protocols = self.protocols();
-        let asked = questions(&items, &protocols, &subject.tokenizer, context_length)?;
+        let asked = self.ask(&suite.sample(split, per_family), subject)?;
         ensure!(
             !asked.is_empty(),
             "the suite '{}' has no questions for the {split} split",
             suite.name
         );
         Ok(asked)
+    }
+
+    /// The questions that items make for a model.
+    pub(super) fn ask<'s>(
+        &self,
+        items: &[(&'s Task, &'s Item)],
+        subject: &Subject,
+    ) -> Result<Vec<Question<'s>>> {
+        let asking = Asking {
+            tokenizer: &subject.tokenizer,
+            context_length: subject.model.config().context_length,
+        };
+        questions(items, &self.protocols(), &asking)
     }
 }
 

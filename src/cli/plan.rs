@@ -95,7 +95,7 @@ pub(super) fn choose(
     let calibrate = ask(Split::Calibrate, SIGNAL_ITEMS)?;
     let objective = Objective::new(&choice.preserve, measurable(model, &calibrate, progress)?);
     let mut questions = ask(Split::Select, choice.select_items)?;
-    questions.retain(|question| objective.counts(question.task.family, question.protocol));
+    questions.retain(|question| objective.counts(question.task.family, question.protocol()));
     search(
         &subject.model,
         &layers,

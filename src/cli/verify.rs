@@ -7,7 +7,7 @@ use super::subject::Subject;
 use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::checkpoint::Checkpoint;
-use crate::eval::{Outcome, Progress, outcomes};
+use crate::eval::{NoLog, Outcome, Progress, outcomes};
 use crate::plan::Plan;
 use crate::report::{ModelFile, Report, SCHEMA_VERSION, terminal};
 use crate::suite::{Split, Suite};
@@ -107,6 +107,7 @@ impl Exam<'_> {
                 tokenizer,
                 stage,
                 self.progress,
+                &mut NoLog,
             )?,
             file: subject.file()?,
         })

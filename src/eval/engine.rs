@@ -5,7 +5,7 @@
 //! it in one batch. Ablating each of N layers costs about N/2 passes instead of N.
 
 use super::Progress;
-use super::question::Question;
+use super::question::{Candidate, Question};
 use super::tree::TokenTree;
 use crate::arch::KeepSet;
 use crate::model::{Frame, Model};
@@ -17,10 +17,22 @@ use rayon::prelude::*;
 /// products of the layers need it large enough to be bound by arithmetic.
 const PACK_TOKENS: usize = 384;
 
+/// The same where questions share most of their tokens: examples are computed once for all.
+const SHARED_PACK_TOKENS: usize = 1536;
+
 /// Tokens × states that go through a layer at once: bounds the memory of activations.
 const TILE_TOKENS: usize = 2048;
 
-/// Log-probabilities of questions under keep sets.
+/// How likely a text is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likelihood {
+    /// Summed log-probability of its tokens, nats.
+    pub log_prob: f64,
+    /// Whether each of its tokens is the likeliest.
+    pub greedy: bool,
+}
+
+/// Likelihoods of questions' candidates under keep sets.
 pub struct Engine<'m> {
     model: &'m Model,
 }
@@ -60,23 +72,22 @@ impl<'m> Engine<'m> {
         Self { model }
     }
 
-    /// Units of [`Progress`] that [`Self::log_probs`] will report.
+    /// Units of [`Progress`] that [`Self::likelihoods`] will report.
     pub fn work(&self, questions: &[Question], masks: &[KeepSet]) -> u64 {
         let tokens: usize = packs(questions).iter().map(|pack| pack.tree.len()).sum();
         (tokens * layer_passes(masks, self.model.n_layers())) as u64
     }
 
-    /// The summed log-probability (nats, f32 logits) of every candidate:
-    /// `[mask][question][candidate]`.
+    /// The likelihood (f32 logits) of every candidate: `[mask][question][candidate]`.
     ///
     /// # Errors
     /// Tokens that the model does not have; what candle reports.
-    pub fn log_probs(
+    pub fn likelihoods(
         &self,
         questions: &[Question],
         masks: &[KeepSet],
         progress: &dyn Progress,
-    ) -> Result<Vec<Vec<Vec<f64>>>> {
+    ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
         let mut all = vec![Vec::with_capacity(questions.len()); masks.len()];
         for pack in packs(questions) {
             let frame = self.frame(&pack.tree)?;
@@ -167,8 +178,8 @@ impl<'m> Engine<'m> {
         Ok(())
     }
 
-    /// Candidate log-probabilities of a pack's questions from its last hidden state.
-    fn score(&self, pack: &Pack, asked: &[Ask], hidden: &Tensor) -> Result<Vec<Vec<f64>>> {
+    /// Candidate likelihoods of a pack's questions from its last hidden state.
+    fn score(&self, pack: &Pack, asked: &[Ask], hidden: &Tensor) -> Result<Vec<Vec<Likelihood>>> {
         let mut nodes: Vec<usize> = asked.iter().map(|ask| ask.node).collect();
         nodes.sort_unstable();
         nodes.dedup();
@@ -182,29 +193,37 @@ impl<'m> Engine<'m> {
         let vocab_size = logits.dim(D::Minus1)?;
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
         let rows: Vec<&[f32]> = logits.chunks_exact(vocab_size).collect();
-        let norms: Vec<f64> = rows.par_iter().map(|row| log_sum_exp(row)).collect();
-        let mut scores: Vec<Vec<f64>> = pack
+        // The norm of each row, and its highest logit.
+        let norms: Vec<(f64, f32)> = rows.par_iter().map(|row| log_sum_exp(row)).collect();
+        let certain = Likelihood {
+            log_prob: 0.0,
+            greedy: true,
+        };
+        let mut scores: Vec<Vec<Likelihood>> = pack
             .questions
             .iter()
-            .map(|question| vec![0.0; question.candidates.len()])
+            .map(|question| vec![certain; question.candidates.len()])
             .collect();
         for ask in asked {
             let row = nodes.partition_point(|&node| node < ask.node);
-            let logit = f64::from(rows[row][ask.token as usize]);
-            scores[ask.question][ask.candidate] += logit - norms[row];
+            let (norm, highest) = norms[row];
+            let logit = rows[row][ask.token as usize];
+            let score = &mut scores[ask.question][ask.candidate];
+            score.log_prob += f64::from(logit) - norm;
+            score.greedy &= logit >= highest;
         }
         Ok(scores)
     }
 }
 
-/// ln Σ exp, stable for large logits.
-fn log_sum_exp(row: &[f32]) -> f64 {
+/// ln Σ exp, stable for large logits, and the largest.
+fn log_sum_exp(row: &[f32]) -> (f64, f32) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = row
         .chunks(64)
         .map(|part| part.iter().map(|x| (x - max).exp()).sum::<f32>())
         .sum();
-    f64::from(max) + f64::from(sum).ln()
+    (f64::from(max) + f64::from(sum).ln(), max)
 }
 
 /// One token of one candidate, and the node that predicts it.
@@ -219,17 +238,16 @@ impl Pack<'_> {
     fn asked(&self) -> Vec<Ask> {
         let mut asked = Vec::new();
         for (question, q) in self.questions.iter().enumerate() {
-            for (candidate, tokens) in q.candidates.iter().enumerate() {
-                let mut path = q.prompt.clone();
-                for &token in tokens {
-                    let node = self.tree.find(&path);
-                    asked.extend(node.map(|node| Ask {
+            for (candidate, text) in q.candidates.iter().enumerate() {
+                let mut at = self.tree.find(&text.prompt);
+                for &token in &text.tokens {
+                    asked.extend(at.map(|node| Ask {
                         question,
                         candidate,
                         node,
                         token,
                     }));
-                    path.push(token);
+                    at = at.and_then(|node| self.tree.next(node, token));
                 }
             }
         }
@@ -241,13 +259,7 @@ impl Pack<'_> {
 fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
     let mut packs: Vec<Pack> = Vec::new();
     for question in questions {
-        let fits = packs.last().is_some_and(|pack| {
-            let read = |candidate: &Vec<u32>| candidate.len().saturating_sub(1);
-            let grown = pack.tree.growth(None, &question.prompt)
-                + question.candidates.iter().map(read).sum::<usize>();
-            pack.tree.len() + grown <= PACK_TOKENS
-        });
-        if !fits {
+        if !packs.last().is_some_and(|pack| pack.has_room(question)) {
             packs.push(Pack {
                 tree: TokenTree::default(),
                 questions: Vec::new(),
@@ -256,18 +268,39 @@ fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
         let Some(pack) = packs.last_mut() else {
             continue;
         };
-        for sequence in sequences(question) {
-            pack.tree.insert(None, &sequence);
+        for candidate in &question.candidates {
+            let end = pack.tree.insert(None, &candidate.prompt);
+            pack.tree.insert(end, read(candidate));
         }
         pack.questions.push(question);
     }
     packs
 }
 
+impl Pack<'_> {
+    /// Whether a question may join: it fits, or most of it stands there already.
+    fn has_room(&self, question: &Question) -> bool {
+        let (mut grown, mut shared) = (0, 0);
+        let mut last: &[u32] = &[];
+        for candidate in &question.candidates {
+            // Options of one question share its prompt.
+            if *last != *candidate.prompt {
+                let new = self.tree.growth(None, &candidate.prompt);
+                grown += new;
+                shared += candidate.prompt.len() - new;
+                last = &candidate.prompt;
+            }
+            grown += read(candidate).len();
+        }
+        let most = match shared > grown {
+            true => SHARED_PACK_TOKENS,
+            false => PACK_TOKENS,
+        };
+        self.tree.len() + grown <= most
+    }
+}
+
 /// What must stand in the tree: a candidate's last token is predicted, never read.
-fn sequences<'q>(question: &'q Question<'q>) -> impl Iterator<Item = Vec<u32>> + 'q {
-    question.candidates.iter().map(|candidate| {
-        let read = candidate.len().saturating_sub(1);
-        [question.prompt.as_slice(), &candidate[..read]].concat()
-    })
+fn read(candidate: &Candidate) -> &[u32] {
+    &candidate.tokens[..candidate.tokens.len().saturating_sub(1)]
 }

@@ -183,10 +183,17 @@ impl Writing {
         } else {
             self.tokens.push(token);
             let text = tokenizer.decode(&self.tokens)?;
-            let stops = &question.task.stop;
+            let stops = question
+                .ask
+                .written()
+                .map_or(&[][..], |written| &written.until);
             self.terminated = stops.iter().any(|stop| text.contains(stop.as_str()));
         }
-        self.done = self.terminated || self.tokens.len() >= question.task.max_new_tokens;
+        let most = question
+            .ask
+            .written()
+            .map_or(0, |written| written.max_tokens);
+        self.done = self.terminated || self.tokens.len() >= most;
         Ok(())
     }
 }

@@ -3,16 +3,22 @@
 
 mod engine;
 mod generate;
+mod judge;
+mod log;
 mod outcome;
 mod progress;
 mod question;
 pub mod stats;
 mod summary;
+mod tasks;
 mod tree;
 
-pub use engine::{Engine, layer_passes};
+pub use engine::{Engine, Likelihood, layer_passes};
 pub use generate::{Generated, generate};
-pub use outcome::{Health, Outcome, outcomes};
+pub use judge::{Measured, accepts};
+pub use log::{Run, Samples};
+pub use outcome::{Health, Log, NoLog, Outcome, outcomes};
 pub use progress::{Progress, Share, Silent};
-pub use question::{Question, questions};
+pub use question::{Asking, Candidate, Question, questions};
 pub use summary::{Cell, HealthCell, Summary, summarise};
+pub use tasks::harness_results;

@@ -1,13 +1,14 @@
 //! What became of each question.
 
-use super::Progress;
-use super::engine::Engine;
+use super::engine::{Engine, Likelihood};
 use super::generate::{Generated, generate};
-use super::question::Question;
+use super::judge::{Measured, judge};
+use super::question::{Question, best};
+use super::{Progress, Share};
 use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
 use crate::model::Model;
-use crate::suite::{Family, Protocol};
+use crate::suite::{Answer, Family, Protocol};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +31,13 @@ pub struct Outcome {
     pub value: f64,
     /// Whether the answer was right: the best candidate, or the generated text.
     pub correct: bool,
-    /// The answer: the best candidate's text, or the generated text.
+    /// The answer: the likeliest option, or the generated text up to the first stop string.
     pub said: String,
     /// Summed log-probability of each candidate, in nats.
     pub log_probs: Vec<f64>,
+    /// The harness's metrics.
+    #[serde(default)]
+    pub metrics: Vec<Measured>,
     /// The state of generated text; absent where nothing was generated.
     pub health: Option<Health>,
 }
@@ -64,10 +68,10 @@ impl Health {
     }
 }
 
-/// Asks all questions of the layers in `keep`.
+/// Asks all questions of the layers in `keep`; `log` hears of every portion that is finished.
 ///
 /// # Errors
-/// What the engine, generation and the tokenizer report.
+/// What the engine, generation, the tokenizer and the log report.
 pub fn outcomes(
     model: &Model,
     keep: &KeepSet,
@@ -75,52 +79,128 @@ pub fn outcomes(
     tokenizer: &TextTokenizer,
     stage: &str,
     progress: &dyn Progress,
+    log: &mut dyn Log,
 ) -> Result<Vec<Outcome>> {
     let engine = Engine::new(model);
-    let masks = [keep.clone()];
-    progress.begin(stage, engine.work(questions, &masks));
-    let log_probs = engine.log_probs(questions, &masks, progress)?;
+    progress.begin(stage, questions.len() as u64 * STEPS);
+    let mut all = Vec::with_capacity(questions.len());
+    // Always the same portions, so that a run that is taken up again computes the same numbers.
+    for portion in questions.chunks(PORTION) {
+        if let Some(known) = log.known(portion) {
+            progress.advance(portion.len() as u64 * STEPS);
+            all.extend(known);
+            continue;
+        }
+        let answered = answer(&engine, model, keep, portion, tokenizer, progress)?;
+        log.finished(portion, &answered)?;
+        all.extend(answered);
+    }
+    Ok(all)
+}
+
+/// Questions that are answered together.
+const PORTION: usize = 64;
+
+/// Units of progress a question: half for its likelihoods, half for what it generates.
+const STEPS: u64 = 1000;
+
+/// What is known of earlier runs, and hears of what is finished.
+pub trait Log {
+    /// The outcomes of a portion, if all of them are known.
+    fn known(&mut self, portion: &[Question]) -> Option<Vec<Outcome>>;
+
+    /// A portion is finished.
+    ///
+    /// # Errors
+    /// It cannot be recorded.
+    fn finished(&mut self, portion: &[Question], outcomes: &[Outcome]) -> Result<()>;
+}
+
+/// Knows nothing and keeps nothing.
+pub struct NoLog;
+
+impl Log for NoLog {
+    fn known(&mut self, _: &[Question]) -> Option<Vec<Outcome>> {
+        None
+    }
+
+    fn finished(&mut self, _: &[Question], _: &[Outcome]) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn answer(
+    engine: &Engine,
+    model: &Model,
+    keep: &KeepSet,
+    questions: &[Question],
+    tokenizer: &TextTokenizer,
+    progress: &dyn Progress,
+) -> Result<Vec<Outcome>> {
+    let masks = std::slice::from_ref(keep);
+    let half = questions.len() as u64 * STEPS / 2;
+    let share = Share::new(progress, half, engine.work(questions, masks));
+    let likelihoods = engine.likelihoods(questions, masks, &share)?;
     let written: Vec<&Question> = questions
         .iter()
-        .filter(|question| question.protocol == Protocol::Generate)
+        .filter(|question| question.protocol() == Protocol::Generate)
         .collect();
-    progress.begin(&format!("{stage}, generating"), written.len() as u64);
-    let mut written = generate(model, keep, &written, tokenizer, progress)?.into_iter();
-    let scored = log_probs.into_iter().flatten();
-    let outcome = |(question, log_probs): (&Question, Vec<f64>)| {
-        let generated = match question.protocol {
+    let share = Share::new(progress, half, written.len() as u64);
+    let texts = generate(model, keep, &written, tokenizer, &share)?;
+    if written.is_empty() {
+        progress.advance(half);
+    }
+    let mut written = texts.into_iter();
+    let scored = likelihoods.into_iter().flatten();
+    let outcome = |(question, likelihoods): (&Question, Vec<Likelihood>)| {
+        let generated = match question.protocol() {
             Protocol::Generate => written.next(),
             _ => None,
         };
-        outcome(question, log_probs, generated)
+        outcome(question, &likelihoods, generated)
     };
     Ok(questions.iter().zip(scored).map(outcome).collect())
 }
 
-fn outcome(question: &Question, log_probs: Vec<f64>, generated: Option<Generated>) -> Outcome {
-    let (task, item) = (question.task, question.item);
-    let (said, correct) = match &generated {
-        Some(generated) => (generated.text.clone(), task.accepts(item, &generated.text)),
-        None => {
-            let best = question.best(&log_probs);
-            let texts = task.candidates(item, question.protocol);
-            (
-                texts.get(best).cloned().unwrap_or_default(),
-                best == item.answer,
-            )
+fn outcome(
+    question: &Question,
+    likelihoods: &[Likelihood],
+    generated: Option<Generated>,
+) -> Outcome {
+    let (task, item, ask) = (question.task, question.item, question.ask);
+    let said = match (&generated, ask.written()) {
+        (Some(generated), Some(written)) => written.cut(&generated.text).to_owned(),
+        _ => {
+            let best = best(likelihoods.iter().map(|l| l.log_prob));
+            let texts = match &ask.answer {
+                Answer::Inputs { texts, .. } => texts.iter().map(String::as_str).collect(),
+                Answer::Passage { .. } => Vec::new(),
+                _ => ask.options(),
+            };
+            texts.get(best).copied().unwrap_or_default().to_owned()
         }
     };
+    let metrics = judge(
+        question,
+        likelihoods,
+        generated.as_ref().map(|_| said.as_str()),
+    );
+    let correct = match metrics.first() {
+        Some(main) if generated.is_some() => main.value > 0.0,
+        _ => question.is_right(likelihoods),
+    };
     Outcome {
-        task: task.task.clone(),
+        task: task.name.clone(),
         id: item.id.clone(),
         family: task.family,
         slices: item.slices.clone(),
-        protocol: question.protocol,
-        chance: item.chance(question.protocol),
-        value: question.value(&log_probs),
+        protocol: question.protocol(),
+        chance: ask.chance(),
+        value: question.value(likelihoods),
         correct,
         said,
-        log_probs,
+        log_probs: likelihoods.iter().map(|l| l.log_prob).collect(),
+        metrics,
         health: generated.as_ref().map(Health::of),
     }
 }

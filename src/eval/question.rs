@@ -1,8 +1,10 @@
 //! An item under a protocol, as tokens.
 
+use super::Likelihood;
 use crate::convert::vocabulary::TextTokenizer;
-use crate::suite::{Item, Protocol, Task};
+use crate::suite::{Answer, Ask, Item, Protocol, Task};
 use anyhow::{Context, Result, ensure};
+use std::sync::Arc;
 
 /// One item asked one way.
 pub struct Question<'s> {
@@ -11,105 +13,227 @@ pub struct Question<'s> {
     /// The item.
     pub item: &'s Item,
     /// The way it is asked.
-    pub protocol: Protocol,
-    /// Tokens before the answer; never empty.
+    pub ask: &'s Ask,
+    /// The prompt as text; of several inputs the first.
+    pub text: String,
+    /// What is scored: the options, or the windows of a long text.
+    pub candidates: Vec<Candidate>,
+    /// Tokens before a text that is generated; empty where none is.
     pub prompt: Vec<u32>,
-    /// Tokens of each candidate answer; none is empty.
-    pub candidates: Vec<Vec<u32>>,
+    /// Tokens that were cut off a prompt's beginning, since they did not fit the context.
+    pub truncated: usize,
+}
+
+/// Tokens whose likelihood is measured, and those before them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Never empty.
+    pub prompt: Arc<[u32]>,
+    /// Never empty.
+    pub tokens: Vec<u32>,
+}
+
+/// How prompts are made of items.
+pub struct Asking<'t> {
+    /// The model's tokenizer.
+    pub tokenizer: &'t TextTokenizer,
+    /// Tokens that the model can read at once.
+    pub context_length: usize,
 }
 
 impl Question<'_> {
-    /// The continuous score, in nats, higher is better and 0 is best: with several candidates
-    /// the log of the right one's share among them, with one its mean log-probability a token.
-    pub fn value(&self, log_probs: &[f64]) -> f64 {
-        match (self.protocol, log_probs) {
-            (Protocol::Generate, [target]) => {
-                let tokens = self.candidates.first().map_or(1, Vec::len);
-                target / tokens.max(1) as f64
-            }
-            _ => {
-                let best = log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let sum: f64 = log_probs.iter().map(|lp| (lp - best).exp()).sum();
-                let right = log_probs.get(self.item.answer).copied();
-                right.unwrap_or(f64::NEG_INFINITY) - best - sum.ln()
-            }
-        }
+    /// How it is asked.
+    pub fn protocol(&self) -> Protocol {
+        self.ask.protocol
     }
 
-    /// The candidate with the highest log-probability; the first of equals.
-    pub fn best(&self, log_probs: &[f64]) -> usize {
-        (1..log_probs.len()).fold(0, |best, i| match log_probs[i] > log_probs[best] {
-            true => i,
-            false => best,
-        })
+    /// The continuous score, in nats, higher is better and 0 is best: with several options the
+    /// log of the right ones' share among them, else the mean log-probability of a token.
+    pub fn value(&self, likelihoods: &[Likelihood]) -> f64 {
+        let log_prob = |likelihood: &Likelihood| likelihood.log_prob;
+        let right = self.ask.right();
+        if right.is_empty() {
+            let tokens: usize = self.candidates.iter().map(|c| c.tokens.len()).sum();
+            return likelihoods.iter().map(log_prob).sum::<f64>() / tokens.max(1) as f64;
+        }
+        let best = likelihoods.iter().map(log_prob).fold(f64::MIN, f64::max);
+        let share = |likelihood: &Likelihood| (likelihood.log_prob - best).exp();
+        let all: f64 = likelihoods.iter().map(share).sum();
+        let right = right.iter().filter_map(|&i| likelihoods.get(i));
+        right.map(share).sum::<f64>().ln() - all.ln()
     }
+
+    /// Whether the likeliest option is a right one, or of a single text whether each of its
+    /// tokens is the likeliest.
+    pub fn is_right(&self, likelihoods: &[Likelihood]) -> bool {
+        let right = self.ask.right();
+        match right.is_empty() {
+            true => likelihoods.iter().all(|likelihood| likelihood.greedy),
+            false => right.contains(&best(likelihoods.iter().map(|l| l.log_prob))),
+        }
+    }
+}
+
+/// The index of the highest value; the first of equals.
+pub(super) fn best(values: impl Iterator<Item = f64>) -> usize {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (i, value) in values.enumerate() {
+        if value > best.1 {
+            best = (i, value);
+        }
+    }
+    best.0
 }
 
 /// Every way in which the protocols can ask the items, those with a common beginning together.
 ///
 /// Tokens are split as lm-evaluation-harness does: prompt and candidate are encoded as one text,
 /// and what follows the prompt's own tokens is the candidate. An empty prompt becomes the
-/// beginning-of-text token.
+/// beginning-of-text token. What is too long for the context loses its beginning.
 ///
 /// # Errors
-/// A text that the tokenizer cannot encode, or one longer than the model's context.
+/// A text that the tokenizer cannot encode, or an answer without tokens.
 pub fn questions<'s>(
     items: &[(&'s Task, &'s Item)],
     protocols: &[Protocol],
-    tokenizer: &TextTokenizer,
-    context_length: usize,
+    asking: &Asking,
 ) -> Result<Vec<Question<'s>>> {
     let mut asked = Vec::new();
     for &protocol in protocols {
         for &(task, item) in items {
-            if task.serves(item, protocol) {
-                let question = question(task, item, protocol, tokenizer)
-                    .with_context(|| format!("task {}, item {}", task.task, item.id))?;
+            if let Some(ask) = item.ask(protocol) {
+                let question = asking
+                    .question(task, item, ask)
+                    .with_context(|| format!("task {}, item {}", task.name, item.id))?;
                 asked.push(question);
             }
         }
     }
-    for question in &asked {
-        let longest = question.candidates.iter().map(Vec::len).max().unwrap_or(0);
-        let room = longest.max(question.task.max_new_tokens);
-        ensure!(
-            question.prompt.len() + room <= context_length,
-            "task {}, item {}: {} tokens do not fit the model's context of {context_length}",
-            question.task.task,
-            question.item.id,
-            question.prompt.len() + room
-        );
-    }
     // A stable sort: the shots of a task are computed once for the items beside each other.
-    asked.sort_by(|a, b| (a.protocol, &a.task.task).cmp(&(b.protocol, &b.task.task)));
+    asked.sort_by(|a, b| (a.protocol(), &a.task.name).cmp(&(b.protocol(), &b.task.name)));
     Ok(asked)
 }
 
-fn question<'s>(
-    task: &'s Task,
-    item: &'s Item,
-    protocol: Protocol,
-    tokenizer: &TextTokenizer,
-) -> Result<Question<'s>> {
-    let text = task.prompt(item, protocol);
-    let mut prompt = tokenizer.encode(&text, tokenizer.add_bos())?;
-    let written = prompt.len();
-    if prompt.is_empty() {
-        let start = tokenizer.bos().or(tokenizer.eos());
-        prompt.push(start.context("the tokenizer names no beginning-of-text token")?);
+impl Asking<'_> {
+    fn question<'s>(&self, task: &'s Task, item: &'s Item, ask: &'s Ask) -> Result<Question<'s>> {
+        let prompts = ask.prompts();
+        let delimiter = ask.delimiter.as_str();
+        let mut question = Question {
+            task,
+            item,
+            ask,
+            text: prompts.first().cloned().unwrap_or_default(),
+            candidates: Vec::new(),
+            prompt: Vec::new(),
+            truncated: 0,
+        };
+        if let Answer::Passage { text, .. } = &ask.answer {
+            question.candidates = self.windows(text)?;
+            return Ok(question);
+        }
+        for prompt in &prompts {
+            for option in ask.options() {
+                let (candidate, cut) = self.candidate(prompt, &format!("{delimiter}{option}"))?;
+                question.candidates.push(candidate);
+                question.truncated = question.truncated.max(cut);
+            }
+        }
+        if let Some(written) = ask.written() {
+            let mut tokens = self.encode(&question.text)?;
+            if tokens.is_empty() {
+                tokens.push(self.prefix()?);
+            }
+            let room = self.context_length.saturating_sub(written.max_tokens);
+            ensure!(
+                room > 0,
+                "{} tokens to be generated do not fit the model's context of {}",
+                written.max_tokens,
+                self.context_length
+            );
+            let cut = tokens.len().saturating_sub(room);
+            question.truncated = question.truncated.max(cut);
+            question.prompt = tokens.split_off(cut);
+        }
+        Ok(question)
     }
-    let mut candidates = Vec::new();
-    for candidate in task.candidates(item, protocol) {
-        let whole = tokenizer.encode(&format!("{text}{candidate}"), tokenizer.add_bos())?;
-        let tokens = whole.get(written..).unwrap_or_default().to_vec();
-        ensure!(!tokens.is_empty(), "the answer '{candidate}' has no tokens");
-        candidates.push(tokens);
+
+    /// A prompt and what is scored after it. White space at the prompt's end is scored too.
+    fn candidate(&self, prompt: &str, option: &str) -> Result<(Candidate, usize)> {
+        let kept = prompt.trim_end();
+        let option = format!("{}{option}", &prompt[kept.len()..]);
+        let (mut tokens, start) = match kept.is_empty() && prompt.is_empty() {
+            true => self.alone(&option)?,
+            false => (
+                self.encode(&format!("{kept}{option}"))?,
+                self.encode(kept)?.len(),
+            ),
+        };
+        ensure!(
+            start > 0 && tokens.len() > start,
+            "the answer {option:?} has no tokens of its own"
+        );
+        // The last token is predicted, not read.
+        let cut = tokens.len().saturating_sub(self.context_length + 1);
+        let answer = tokens.split_off(start);
+        let cut = cut.min(start - 1);
+        let candidate = Candidate {
+            prompt: tokens[cut..].into(),
+            tokens: answer,
+        };
+        ensure!(
+            candidate.prompt.len() + candidate.tokens.len() <= self.context_length + 1,
+            "an answer of {} tokens does not fit the model's context of {}",
+            candidate.tokens.len(),
+            self.context_length
+        );
+        Ok((candidate, cut))
     }
-    Ok(Question {
-        task,
-        item,
-        protocol,
-        prompt,
-        candidates,
-    })
+
+    /// A text after nothing: the prefix token stands before it, unless it begins with that.
+    fn alone(&self, text: &str) -> Result<(Vec<u32>, usize)> {
+        let prefix = self.prefix()?;
+        let mut tokens = self.tokenizer.encode(text, false)?;
+        if tokens.first() != Some(&prefix) {
+            tokens.insert(0, prefix);
+        }
+        Ok((tokens, 1))
+    }
+
+    /// A long text in windows as long as the context. Each token is scored once; the last window
+    /// reaches back, so that its tokens see a whole context too.
+    fn windows(&self, text: &str) -> Result<Vec<Candidate>> {
+        let tokens = self.encode(text)?;
+        ensure!(!tokens.is_empty(), "the text has no tokens");
+        let length = self.context_length.max(1);
+        let mut windows = Vec::new();
+        let mut scored = 0;
+        while scored < tokens.len() {
+            let end = tokens.len().min(scored + length);
+            windows.push(Candidate {
+                prompt: match scored {
+                    0 => [self.prefix()?].into(),
+                    _ => tokens[end - length - 1..scored].into(),
+                },
+                tokens: tokens[scored..end].to_vec(),
+            });
+            scored = end;
+        }
+        Ok(windows)
+    }
+
+    /// Token ids; a text that begins with the beginning-of-text token does not get another.
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let tokenizer = self.tokenizer;
+        let tokens = tokenizer.encode(text, false)?;
+        let begun = tokenizer.bos().is_some() && tokens.first().copied() == tokenizer.bos();
+        match tokenizer.add_bos() && !begun {
+            true => Ok(tokenizer.encode(text, true)?),
+            false => Ok(tokens),
+        }
+    }
+
+    fn prefix(&self) -> Result<u32> {
+        let start = self.tokenizer.bos().or(self.tokenizer.eos());
+        start.context("the tokenizer names no beginning-of-text token")
+    }
 }

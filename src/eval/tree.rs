@@ -55,6 +55,11 @@ impl TokenTree {
         at
     }
 
+    /// The child of a node that carries a token.
+    pub(super) fn next(&self, node: usize, token: u32) -> Option<usize> {
+        self.children.get(&(Some(node), token)).copied()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tokens.len()
     }

@@ -3,14 +3,14 @@
 use super::influence::BlockInfluence;
 use super::{Drop, LayerProfile, Score};
 use crate::arch::KeepSet;
-use crate::eval::{Engine, Progress, Question, layer_passes, stats};
+use crate::eval::{Engine, Likelihood, Progress, Question, layer_passes, stats};
 use crate::model::Model;
 use crate::suite::{Family, Protocol};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// Candidate log-probabilities of every question.
-type Answers = Vec<Vec<f64>>;
+/// Candidate likelihoods of every question.
+type Answers = Vec<Vec<Likelihood>>;
 
 /// Scores the whole model and every single-layer ablation on the questions.
 ///
@@ -34,7 +34,7 @@ pub fn profile(
     engine.observe(questions, progress, |layer, before, after| {
         influence.add(layer, before, after)
     })?;
-    let answers = engine.log_probs(questions, &masks, progress)?;
+    let answers = engine.likelihoods(questions, &masks, progress)?;
     let Some((original, ablated)) = answers.split_first() else {
         return Ok((Vec::new(), Vec::new()));
     };
@@ -68,7 +68,7 @@ pub fn profile(
 fn by_cell(questions: &[Question]) -> BTreeMap<(Family, Protocol), Vec<usize>> {
     let mut cells: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (i, question) in questions.iter().enumerate() {
-        let cell = (question.task.family, question.protocol);
+        let cell = (question.task.family, question.protocol());
         cells.entry(cell).or_default().push(i);
     }
     cells
@@ -80,10 +80,10 @@ fn values(questions: &[Question], members: &[usize], answers: &Answers) -> Vec<f
 }
 
 fn accuracy(questions: &[Question], members: &[usize], answers: &Answers) -> Option<f64> {
-    let right = |&&i: &&usize| questions[i].best(&answers[i]) == questions[i].item.answer;
+    let right = |&&i: &&usize| questions[i].is_right(&answers[i]);
     let choices = members
         .iter()
-        .all(|&i| questions[i].protocol != Protocol::Generate);
+        .all(|&i| questions[i].protocol() != Protocol::Generate);
     choices.then(|| members.iter().filter(right).count() as f64 / members.len() as f64)
 }
 

@@ -22,13 +22,13 @@ pub fn measurable(model: &Model, questions: &[Question], progress: &dyn Progress
     let all = [KeepSet::all(model.n_layers())];
     let engine = Engine::new(model);
     progress.begin("what can be measured", engine.work(questions, &all));
-    let answers = engine.log_probs(questions, &all, progress)?;
+    let answers = engine.likelihoods(questions, &all, progress)?;
     let answers = answers.first().context("the original has answers")?;
     let mut cells: BTreeMap<(Family, Protocol), Vec<(bool, f64)>> = BTreeMap::new();
-    for (question, log_probs) in questions.iter().zip(answers) {
-        let right = question.best(log_probs) == question.item.answer;
-        let chance = question.item.chance(question.protocol);
-        let cell = (question.task.family, question.protocol);
+    for (question, likelihoods) in questions.iter().zip(answers) {
+        let right = question.is_right(likelihoods);
+        let chance = question.ask.chance();
+        let cell = (question.task.family, question.protocol());
         cells.entry(cell).or_default().push((right, chance));
     }
     Ok(choose(&cells))

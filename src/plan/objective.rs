@@ -1,7 +1,7 @@
 //! What a keep set is judged by: the weighted fall of the families' continuous scores.
 
 use super::measurable::Cells;
-use crate::eval::Question;
+use crate::eval::{Likelihood, Question};
 use crate::importance::LayerProfile;
 use crate::suite::{Family, Protocol};
 use anyhow::{Context, Result, ensure};
@@ -110,13 +110,13 @@ impl Objective {
     /// by its number of items.
     pub fn falls(
         questions: &[Question],
-        before: &[Vec<f64>],
-        after: &[Vec<f64>],
+        before: &[Vec<Likelihood>],
+        after: &[Vec<Likelihood>],
     ) -> BTreeMap<Family, f64> {
         let falls = questions.iter().zip(before.iter().zip(after));
         family_means(falls.map(|(question, (before, after))| {
             let fall = question.value(before) - question.value(after);
-            (question.task.family, question.protocol, fall)
+            (question.task.family, question.protocol(), fall)
         }))
     }
 }

@@ -7,7 +7,7 @@
 use super::objective::Objective;
 use super::{Plan, SCHEMA_VERSION, Step};
 use crate::arch::{KeepSet, Layers};
-use crate::eval::{Engine, Progress, Question, Share};
+use crate::eval::{Engine, Likelihood, Progress, Question, Share};
 use crate::importance::Profile;
 use crate::model::Model;
 use anyhow::{Context, Result, bail, ensure};
@@ -163,16 +163,16 @@ pub fn search(
     })
 }
 
-/// Candidate log-probabilities under some keep sets: `[mask][question][candidate]`.
+/// Candidate likelihoods under some keep sets: `[mask][question][candidate]`.
 fn step(
     engine: &Engine,
     questions: &[Question],
     masks: &[KeepSet],
     worth: u64,
     progress: &dyn Progress,
-) -> Result<Vec<Vec<Vec<f64>>>> {
+) -> Result<Vec<Vec<Vec<Likelihood>>>> {
     let share = Share::new(progress, worth, engine.work(questions, masks));
-    engine.log_probs(questions, masks, &share)
+    engine.likelihoods(questions, masks, &share)
 }
 
 /// The groups of layers that cost least by their last score, and after which the budget can

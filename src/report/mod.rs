@@ -1,5 +1,6 @@
 //! Results for pipelines and for people.
 
+pub mod tasks;
 pub mod terminal;
 
 use crate::eval::Outcome;
@@ -61,6 +62,12 @@ pub struct Evaluation {
     pub model: ModelFile,
     /// The suite's name.
     pub suite: String,
+    /// Prompts that lost their beginning because they did not fit the context.
+    pub truncated: usize,
+    /// The tasks' results as lm-evaluation-harness writes them: `results`, `configs`, `versions`,
+    /// `n-shot`, `higher_is_better` and `n-samples`.
+    #[serde(flatten)]
+    pub harness: serde_json::Map<String, serde_json::Value>,
     /// The tables.
     pub summary: crate::eval::Summary,
     /// Every question's result.

@@ -1,6 +1,6 @@
 //! The suite that slim carries.
 
-use super::{Suite, load};
+use super::{Sheet, Suite};
 
 /// One row a task file.
 macro_rules! tasks {
@@ -28,15 +28,22 @@ const TASKS: &[(&str, &str)] = tasks![
     "retrieval_words.json",
 ];
 
+impl Sheet {
+    /// The sheets that slim carries.
+    pub fn embedded() -> Vec<Sheet> {
+        let read = |(file, text): &(&str, &str)| Sheet::read(file.as_ref(), text.as_bytes());
+        let sheets = TASKS.iter().map(read).collect::<Result<_, _>>();
+        // The text is part of this program and a test reads it, so no input can end here.
+        sheets.expect("the embedded tasks are valid")
+    }
+}
+
 impl Suite {
     /// The embedded suite: four families in all protocols, a few hundred short items.
     pub fn embedded() -> Suite {
-        let read = |(file, text): &(&str, &str)| load::task(file.as_ref(), text.as_bytes());
-        let tasks = TASKS.iter().map(read).collect::<Result<_, _>>();
-        // The text is part of this program and a test reads it, so no input can end here.
         Suite {
             name: "embedded".to_owned(),
-            tasks: tasks.expect("the embedded tasks are valid"),
+            tasks: Sheet::embedded().iter().map(Sheet::to_task).collect(),
         }
     }
 }

@@ -1,27 +1,28 @@
 //! Families, tasks and slices: what a model is asked.
 //!
-//! A [`Task`] is a JSON file of [`Item`]s of one [`Family`]. Each item can be asked in up to three
-//! [`Protocol`]s from the same fields, so that what differs between protocols is the protocol.
-//! [`Suite::embedded`] is the suite that slim carries; [`Suite::open`] reads people's own files in
-//! the same format, which `docs/suite.md` describes.
+//! A [`Task`] is a list of [`Item`]s of one [`Family`], and an item knows how it is asked under
+//! each [`Protocol`]. Tasks come from sheets ([`Sheet`], JSON: the suite that slim carries and
+//! people's own) and from definitions in lm-evaluation-harness's vocabulary ([`harness`], YAML:
+//! public benchmarks and people's own). `docs/suite.md` describes both.
 
-mod check;
+mod ask;
 mod embedded;
+pub mod harness;
 mod load;
 mod names;
+mod sheet;
 mod split;
-mod task;
-mod write;
 
+pub use ask::{Answer, Ask, Check, Item, Message, Role, Task, Terms, Written};
 pub use load::{Error, MAX_FILE_BYTES};
 pub use names::{Family, Protocol, Split, UnknownName};
-pub use task::{Item, SCHEMA_VERSION, Task};
+pub use sheet::{SCHEMA_VERSION, Sheet, SheetItem};
 
 /// Tasks that are asked together, in a fixed order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Suite {
-    /// `embedded`, or the stem of the file or folder it was read from.
+    /// `embedded`, the names of the tasks, or the stem of the file or folder they were read from.
     pub name: String,
-    /// The tasks, sorted by file name.
+    /// The tasks.
     pub tasks: Vec<Task>,
 }

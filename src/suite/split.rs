@@ -25,6 +25,17 @@ pub(super) fn assign(items: &mut [Item]) {
 }
 
 impl Suite {
+    /// Every item of every task, in file order.
+    pub fn all(&self) -> Vec<(&Task, &Item)> {
+        let mut all = Vec::new();
+        for task in &self.tasks {
+            all.extend(task.items.iter().map(|item| (task, item)));
+        }
+        all
+    }
+}
+
+impl Suite {
     /// At most `per_family` items of each family from one split, all of them if there are fewer.
     ///
     /// Taken in turn over the family's tasks, and within a task over its main slices, in file

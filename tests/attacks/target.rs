@@ -8,6 +8,7 @@ use slim::importance::Profile;
 use slim::plan::Plan;
 use slim::report::{Report, terminal};
 use slim::suite::Suite;
+use slim::suite::harness::Options;
 use slim::verify::Gate;
 use tempfile::TempDir;
 
@@ -113,7 +114,7 @@ impl Bench {
         }
         let path = self.folder.path().join("task.json");
         fs::write(&path, bytes).expect("room for a file");
-        let _ = Suite::open(&path);
+        let _ = Suite::open(&path, &Options::default());
         self.remove(&[path]);
     }
 

@@ -5,10 +5,10 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use super::{Item, Task};
+use super::{Sheet, SheetItem};
 
-impl Task {
-    /// The task's file, in the layout of the embedded tasks; [`super::Suite::open`] reads it back.
+impl Sheet {
+    /// The task's file, in the layout of the embedded tasks; [`crate::suite::Suite::open`] reads it back.
     pub fn to_json(&self) -> String {
         let protocols = line(&self.protocols);
         format!(
@@ -27,7 +27,7 @@ impl Task {
     }
 }
 
-fn lines(items: &[Item]) -> String {
+fn lines(items: &[SheetItem]) -> String {
     let rows: Vec<String> = items
         .iter()
         .map(|item| format!("\n  {}", line(item)))

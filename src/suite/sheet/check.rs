@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::task::LETTERS;
-use super::{Item, Protocol, SCHEMA_VERSION, Task};
+use super::LETTERS;
+use super::{Protocol, SCHEMA_VERSION, Sheet, SheetItem};
 
 /// More than this is a mistake: an item would take longer than a whole suite should.
 const MAX_NEW_TOKENS: usize = 4096;
 
 /// Field and problem of the first thing wrong with an item by itself.
-pub(super) fn item(item: &Item) -> Result<(), (&'static str, String)> {
+pub(super) fn item(item: &SheetItem) -> Result<(), (&'static str, String)> {
     let fail = |field, problem: String| Err((field, problem));
     let count = item.options.len();
     if count == 1 || count > LETTERS.len() {
@@ -61,7 +61,7 @@ pub(super) fn item(item: &Item) -> Result<(), (&'static str, String)> {
 }
 
 /// Place and problem of the first thing wrong with a task whose items are right by themselves.
-pub(super) fn task(task: &Task) -> Result<(), (String, String)> {
+pub(super) fn task(task: &Sheet) -> Result<(), (String, String)> {
     let fail = |field: &str, problem: String| Err((format!("field \"{field}\""), problem));
     if task.schema_version != SCHEMA_VERSION {
         let problem = format!(

@@ -1,0 +1,131 @@
+//! What an answer is worth: the harness's metrics of one item.
+
+use super::engine::Likelihood;
+use super::question::{Question, best};
+use crate::suite::harness::Metric;
+use crate::suite::{Answer, Check, Written};
+use serde::{Deserialize, Serialize};
+
+/// One metric's value for one item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// `metric,filter` as the harness writes it: `acc,none`, `exact_match,strict-match`.
+    pub metric: String,
+    /// The value: 0 or 1, or a log-likelihood in nats.
+    pub value: f64,
+    /// Words or bytes that the value covers; 1 for a plain mean.
+    pub weight: f64,
+}
+
+/// The metrics of a question that was answered; of generated text `said` is the text up to the
+/// first stop string.
+pub(super) fn judge(
+    question: &Question,
+    likelihoods: &[Likelihood],
+    said: Option<&str>,
+) -> Vec<Measured> {
+    let metrics = question.ask.metrics.iter();
+    match (&question.ask.answer, said) {
+        (Answer::Written(written), Some(said)) => metrics
+            .flat_map(|metric| compared(metric, written, said))
+            .collect(),
+        _ => metrics
+            .filter_map(|metric| likely(question, metric, likelihoods))
+            .collect(),
+    }
+}
+
+fn likely(question: &Question, metric: &Metric, likelihoods: &[Likelihood]) -> Option<Measured> {
+    let name = metric.kind.name;
+    let sum: f64 = likelihoods.iter().map(|l| l.log_prob).sum();
+    let (value, weight) = match (&question.ask.answer, name) {
+        (Answer::Options { texts, right } | Answer::Inputs { texts, right, .. }, _) => {
+            let length: fn(&str) -> usize = match name {
+                "acc_norm" => |text| text.chars().count(),
+                "acc_bytes" => str::len,
+                _ => |_| 1,
+            };
+            let shares = likelihoods.iter().zip(texts);
+            let chosen = best(shares.map(|(l, text)| l.log_prob / length(text) as f64));
+            (f64::from(u8::from(right.contains(&chosen))), 1.0)
+        }
+        (Answer::Text(_), "acc") => (f64::from(u8::from(question.is_right(likelihoods))), 1.0),
+        (Answer::Text(_), _) => (sum, 1.0),
+        (Answer::Passage { words, .. }, "word_perplexity") => (sum, *words as f64),
+        (Answer::Passage { bytes, .. }, _) => (sum, *bytes as f64),
+        (Answer::Written(_), _) => return None,
+    };
+    Some(Measured {
+        metric: format!("{name},none"),
+        value,
+        weight,
+    })
+}
+
+fn compared(metric: &Metric, written: &Written, said: &str) -> Vec<Measured> {
+    let measured = |filter: &str, right: bool| Measured {
+        metric: format!("{},{filter}", metric.kind.name),
+        value: f64::from(u8::from(right)),
+        weight: 1.0,
+    };
+    match &written.check {
+        Check::Normalised => vec![measured("none", accepts(written, said))],
+        Check::Filtered(pipelines) => pipelines
+            .iter()
+            .map(|pipeline| {
+                let said = pipeline.apply(said);
+                let mut targets = written.targets.iter();
+                let right = targets.any(|target| metric.exact.equal(&said, target));
+                measured(&pipeline.name, right)
+            })
+            .collect(),
+    }
+}
+
+/// Whether generated text is right: equal, after normalising both, to one of the targets.
+/// Normalising cuts at the first stop string, and drops surrounding space and quotes, closing
+/// punctuation and case.
+pub fn accepts(written: &Written, generated: &str) -> bool {
+    let said = normalise(written.cut(generated));
+    let mut targets = written.targets.iter();
+    !said.is_empty() && targets.any(|target| normalise(target) == said)
+}
+
+const QUOTES: &[char] = &['"', '\'', '`', '“', '”', '‘', '’', '«', '»'];
+const CLOSING: &[char] = &['.', ',', ';', '!', '?'];
+
+fn normalise(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || QUOTES.contains(&c) || CLOSING.contains(&c);
+    let starts = |c: char| c.is_whitespace() || QUOTES.contains(&c);
+    text.trim_end_matches(ends)
+        .trim_start_matches(starts)
+        .to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_text_is_compared_without_case_quotes_and_closing_punctuation() {
+        let written = Written {
+            targets: vec!["Paris".into(), "the City of Light".into()],
+            until: vec!["\n".into()],
+            max_tokens: 12,
+            check: Check::Normalised,
+        };
+        for right in [" Paris", " paris.\nThe", "“Paris”,", " The city of light!"] {
+            assert!(accepts(&written, right), "{right}");
+        }
+        for wrong in [
+            "",
+            "\nParis",
+            " Parisian",
+            " Rome",
+            " Paris and Rome",
+            "...",
+        ] {
+            assert!(!accepts(&written, wrong), "{wrong}");
+        }
+    }
+}
