@@ -7,12 +7,14 @@ use super::subject::Subject;
 use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::checkpoint::hex;
-use crate::eval::{Log, NoLog, Question, Run, Samples, harness_results, outcomes, summarise};
+use crate::eval::{
+    Log, NoLog, Question, Run, Samples, harness_results, outcomes, perplexity, summarise,
+};
 use crate::report::{Evaluation, ModelFile, SCHEMA_VERSION, tasks, terminal};
 use crate::suite::{Split, Suite};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(
@@ -30,6 +32,15 @@ pub(super) struct Args {
     /// Items of each family, all if fewer
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     items: usize,
+    /// Only the perplexity of this text, measured as llama-perplexity does
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tasks", "suite", "split", "samples"])]
+    perplexity: Option<PathBuf>,
+    /// Tokens in a chunk of the text
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "perplexity")]
+    ctx_size: usize,
+    /// Chunks of the text, all if fewer
+    #[arg(long, value_name = "N", requires = "perplexity")]
+    chunks: Option<usize>,
     /// Where every item goes as a line of JSON; a run that was killed is taken up from there
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
@@ -45,6 +56,9 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.output.as_ref(), &[&args.model])?;
     check_json(args.samples.as_ref(), &[&args.model])?;
     let progress = Bar::new();
+    if let Some(text) = &args.perplexity {
+        return args.perplexity(text, &progress);
+    }
     let suite = args.suite.open()?;
     let subject = Subject::open(&args.model, &progress)?;
     let questions = args.questions(&suite, &subject)?;
@@ -88,6 +102,27 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
 }
 
 impl Args {
+    fn perplexity(&self, path: &Path, progress: &Bar) -> Result<Passed> {
+        let text = std::fs::read_to_string(path);
+        let text = text.with_context(|| format!("reading {}", path.display()))?;
+        let subject = Subject::open(&self.model, progress)?;
+        let (model, tokenizer) = (&subject.model, &subject.tokenizer);
+        let most = self.chunks.unwrap_or(usize::MAX);
+        let found = perplexity(model, tokenizer, &text, self.ctx_size, most, progress)?;
+        progress.clear();
+        if let Some(path) = &self.output {
+            write_json(path, &found)?;
+        }
+        match self.json {
+            true => show_json(&found)?,
+            false => show(&format!(
+                "perplexity {:.4} ± {:.4} ({} chunks of {} tokens, the second half of each scored)\n",
+                found.perplexity, found.stderr, found.chunks, found.ctx_size
+            ))?,
+        }
+        Ok(true)
+    }
+
     fn questions<'s>(&self, suite: &'s Suite, subject: &Subject) -> Result<Vec<Question<'s>>> {
         match (self.split, self.suite.names_tasks()) {
             (None, true) => self.suite.ask(&suite.all(), subject),

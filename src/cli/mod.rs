@@ -9,6 +9,7 @@ mod progress;
 mod prune;
 mod score;
 mod subject;
+mod suite;
 mod verify;
 
 use crate::checkpoint::clean_up_on_signals;
@@ -48,6 +49,8 @@ enum Command {
     Plan(plan::Args),
     /// Ask a checkpoint the suite
     Eval(eval::Args),
+    /// The tasks, and what an item looks like to a model
+    Suite(suite::Args),
     /// Hold a pruned checkpoint against its original
     Verify(verify::Args),
 }
@@ -110,6 +113,7 @@ impl Command {
             Self::Score(args) => score::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Eval(args) => eval::run(&args),
+            Self::Suite(args) => suite::run(&args),
             Self::Verify(args) => verify::run(&args),
         }
     }

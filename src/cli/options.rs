@@ -38,12 +38,21 @@ pub(super) struct SuiteOptions {
 }
 
 impl SuiteOptions {
-    pub(super) fn open(&self) -> Result<Suite> {
-        let options = harness::Options {
+    fn harness(&self) -> harness::Options {
+        harness::Options {
             data: self.data.clone(),
             num_fewshot: self.num_fewshot,
             limit: self.limit,
-        };
+        }
+    }
+
+    /// One task, whatever else the options name.
+    pub(super) fn named(&self, task: &str) -> Result<Suite> {
+        Ok(Suite::select(&[task.to_owned()], &self.harness())?)
+    }
+
+    pub(super) fn open(&self) -> Result<Suite> {
+        let options = self.harness();
         match &self.suite {
             _ if !self.tasks.is_empty() => Ok(Suite::select(&self.tasks, &options)?),
             None => Ok(Suite::embedded()),
@@ -56,7 +65,7 @@ impl SuiteOptions {
         !self.tasks.is_empty()
     }
 
-    fn protocols(&self) -> Vec<Protocol> {
+    pub(super) fn protocols(&self) -> Vec<Protocol> {
         match self.protocols.is_empty() {
             true => Protocol::ALL.to_vec(),
             false => self.protocols.clone(),

@@ -5,7 +5,7 @@
 //! it in one batch. Ablating each of N layers costs about N/2 passes instead of N.
 
 use super::Progress;
-use super::question::{Candidate, Question};
+use super::question::Candidate;
 use super::tree::TokenTree;
 use crate::arch::KeepSet;
 use crate::model::{Frame, Model};
@@ -40,7 +40,7 @@ pub struct Engine<'m> {
 /// Questions whose tokens go through the layers together.
 struct Pack<'q> {
     tree: TokenTree,
-    questions: Vec<&'q Question<'q>>,
+    questions: Vec<&'q [Candidate]>,
 }
 
 /// A hidden state and the keep sets that share it so far.
@@ -73,7 +73,7 @@ impl<'m> Engine<'m> {
     }
 
     /// Units of [`Progress`] that [`Self::likelihoods`] will report.
-    pub fn work(&self, questions: &[Question], masks: &[KeepSet]) -> u64 {
+    pub fn work<Q: AsRef<[Candidate]>>(&self, questions: &[Q], masks: &[KeepSet]) -> u64 {
         let tokens: usize = packs(questions).iter().map(|pack| pack.tree.len()).sum();
         (tokens * layer_passes(masks, self.model.n_layers())) as u64
     }
@@ -82,9 +82,9 @@ impl<'m> Engine<'m> {
     ///
     /// # Errors
     /// Tokens that the model does not have; what candle reports.
-    pub fn likelihoods(
+    pub fn likelihoods<Q: AsRef<[Candidate]>>(
         &self,
-        questions: &[Question],
+        questions: &[Q],
         masks: &[KeepSet],
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
@@ -107,9 +107,9 @@ impl<'m> Engine<'m> {
     ///
     /// # Errors
     /// What candle or the visitor reports.
-    pub fn observe(
+    pub fn observe<Q: AsRef<[Candidate]>>(
         &self,
-        questions: &[Question],
+        questions: &[Q],
         progress: &dyn Progress,
         mut visit: impl FnMut(usize, &Tensor, &Tensor) -> Result<()>,
     ) -> Result<()> {
@@ -202,7 +202,7 @@ impl<'m> Engine<'m> {
         let mut scores: Vec<Vec<Likelihood>> = pack
             .questions
             .iter()
-            .map(|question| vec![certain; question.candidates.len()])
+            .map(|candidates| vec![certain; candidates.len()])
             .collect();
         for ask in asked {
             let row = nodes.partition_point(|&node| node < ask.node);
@@ -237,8 +237,8 @@ struct Ask {
 impl Pack<'_> {
     fn asked(&self) -> Vec<Ask> {
         let mut asked = Vec::new();
-        for (question, q) in self.questions.iter().enumerate() {
-            for (candidate, text) in q.candidates.iter().enumerate() {
+        for (question, candidates) in self.questions.iter().enumerate() {
+            for (candidate, text) in candidates.iter().enumerate() {
                 let mut at = self.tree.find(&text.prompt);
                 for &token in &text.tokens {
                     asked.extend(at.map(|node| Ask {
@@ -256,10 +256,10 @@ impl Pack<'_> {
 }
 
 /// Questions in order, as many in a pack as fit.
-fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
+fn packs<Q: AsRef<[Candidate]>>(questions: &[Q]) -> Vec<Pack<'_>> {
     let mut packs: Vec<Pack> = Vec::new();
-    for question in questions {
-        if !packs.last().is_some_and(|pack| pack.has_room(question)) {
+    for candidates in questions.iter().map(AsRef::as_ref) {
+        if !packs.last().is_some_and(|pack| pack.has_room(candidates)) {
             packs.push(Pack {
                 tree: TokenTree::default(),
                 questions: Vec::new(),
@@ -268,21 +268,21 @@ fn packs<'q>(questions: &'q [Question<'q>]) -> Vec<Pack<'q>> {
         let Some(pack) = packs.last_mut() else {
             continue;
         };
-        for candidate in &question.candidates {
+        for candidate in candidates {
             let end = pack.tree.insert(None, &candidate.prompt);
             pack.tree.insert(end, read(candidate));
         }
-        pack.questions.push(question);
+        pack.questions.push(candidates);
     }
     packs
 }
 
 impl Pack<'_> {
     /// Whether a question may join: it fits, or most of it stands there already.
-    fn has_room(&self, question: &Question) -> bool {
+    fn has_room(&self, candidates: &[Candidate]) -> bool {
         let (mut grown, mut shared) = (0, 0);
         let mut last: &[u32] = &[];
-        for candidate in &question.candidates {
+        for candidate in candidates {
             // Options of one question share its prompt.
             if *last != *candidate.prompt {
                 let new = self.tree.growth(None, &candidate.prompt);

@@ -33,6 +33,12 @@ pub struct Candidate {
     pub tokens: Vec<u32>,
 }
 
+impl AsRef<[Candidate]> for Question<'_> {
+    fn as_ref(&self) -> &[Candidate] {
+        &self.candidates
+    }
+}
+
 /// How prompts are made of items.
 pub struct Asking<'t> {
     /// The model's tokenizer.

@@ -9,6 +9,9 @@ use anyhow::Result;
 use candle_core::{D, Tensor};
 use candle_nn::{Linear, Module, RmsNorm, ops};
 
+/// Attention scores that are held at once: 256 MiB of f32.
+const MAX_SCORES: usize = 64 << 20;
+
 /// Keys and values that one layer has seen: [1, n_kv_heads, tokens, head_dim] each.
 #[derive(Default, Clone)]
 pub struct KvCache {
@@ -120,11 +123,40 @@ impl Layer {
             Some(cache) => cache.append(k, v)?,
             None => (k, v),
         };
+        let q = (q * self.scale)?.transpose(1, 2)?.contiguous()?;
+        let mask = frame.mask(self.kind);
+        // Long texts a stretch of queries at a time: all scores at once would not fit.
+        let rows = (MAX_SCORES / (states * self.n_heads * k.dim(2)?)).max(1);
+        let mixed = match rows >= tokens {
+            true => self.mix(&q, &k, &v, mask)?,
+            false => {
+                let mut parts = Vec::with_capacity(tokens.div_ceil(rows));
+                for start in (0..tokens).step_by(rows) {
+                    let n = rows.min(tokens - start);
+                    let q = q.narrow(2, start, n)?.contiguous()?;
+                    parts.push(self.mix(&q, &k, &v, &mask.narrow(0, start, n)?)?);
+                }
+                Tensor::cat(&parts, 2)?
+            }
+        };
+        let mixed = mixed.transpose(1, 2)?.contiguous()?;
+        self.attn_output
+            .forward(&mixed.reshape((states, tokens, ()))?)
+    }
+
+    /// What queries [states, n_heads, tokens, head_dim] find: the same shape.
+    fn mix(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        mask: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (states, _, tokens, _) = q.dims4()?;
+        let seen = k.dim(2)?;
         // The query heads of one key head are rows of one product: keys are never repeated.
         let group = self.n_heads / self.n_kv_heads;
-        let q = (q * self.scale)?.transpose(1, 2)?.contiguous()?;
         let q = q.reshape((states, self.n_kv_heads, group * tokens, self.head_dim))?;
-        let seen = k.dim(2)?;
         let scores = q.matmul(&k.transpose(D::Minus1, D::Minus2)?)?;
         let scores = match self.softcap {
             Some(cap) => softcapped(&scores, cap)?,
@@ -132,15 +164,12 @@ impl Layer {
         };
         let scores = scores
             .reshape((states, self.n_heads, tokens, seen))?
-            .broadcast_add(frame.mask(self.kind))?;
+            .broadcast_add(mask)?;
         let weights = ops::softmax_last_dim(&scores)?;
         let weights = weights.reshape((states, self.n_kv_heads, group * tokens, seen))?;
-        let mixed = weights
-            .matmul(&v)?
-            .reshape((states, self.n_heads, tokens, self.head_dim))?;
-        let mixed = mixed.transpose(1, 2)?.contiguous()?;
-        self.attn_output
-            .forward(&mixed.reshape((states, tokens, ()))?)
+        weights
+            .matmul(v)?
+            .reshape((states, self.n_heads, tokens, self.head_dim))
     }
 
     /// Queries or keys, normed head by head or all heads together, as the norm's width says.

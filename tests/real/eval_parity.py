@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-THREADS = "2"
+THREADS = os.environ.get("THREADS", "2")
 LETTERS = "ABCDE"
 
 
