@@ -50,6 +50,7 @@ fn asked<'s>(suite: &'s Suite, tokenizer: &TextTokenizer) -> Vec<Question<'s>> {
     let asking = Asking {
         tokenizer,
         context_length: 512,
+        chat: None,
     };
     questions(&items, Protocol::ALL, &asking).unwrap()
 }
@@ -81,6 +82,41 @@ fn many_masks_at_once_give_what_each_gives_alone() {
         }
     }
     assert!(compared > 100, "{compared}");
+}
+
+#[test]
+fn observing_says_in_which_row_each_prompt_ends() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let layer = 3;
+    let mut seen = Vec::new();
+    Engine::new(&model)
+        .observe(&questions, &Silent, |at, _, after, ends| {
+            for &(question, row) in ends.iter().filter(|_| at == layer) {
+                seen.push((question, after.get(row)?.to_vec1::<f32>()?));
+            }
+            Ok(())
+        })
+        .unwrap();
+    let order: Vec<usize> = seen.iter().map(|(question, _)| *question).collect();
+    assert_eq!(order, (0..questions.len()).collect::<Vec<_>>());
+    for (question, state) in seen.iter().step_by(4) {
+        let prompt = &questions[*question].prompt;
+        let positions: Vec<usize> = (0..prompt.len()).collect();
+        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
+        let frame = model.frame(&positions, prompt.len(), &visible).unwrap();
+        let mut hidden = model.embed(prompt).unwrap();
+        for at in 0..=layer {
+            hidden = model.layer(at, &hidden, &frame, None).unwrap();
+        }
+        let alone = hidden.squeeze(0).unwrap().get(prompt.len() - 1).unwrap();
+        let alone: Vec<f32> = alone.to_vec1().unwrap();
+        let largest = alone.iter().fold(0f32, |a, b| a.max(b.abs()));
+        for (a, b) in state.iter().zip(&alone) {
+            assert!((a - b).abs() < 1e-4 * largest, "{question}: {a} {b}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::arch::{Arch, Layers};
 use crate::checkpoint::{Checkpoint, check_target};
 use crate::convert::OutType;
 use crate::convert::quantise::{Imatrix, Quantise};
+use crate::convert::vocabulary::ChatTemplate;
 use crate::eval::{Asking, Question, questions};
 use crate::plan::{Budget, Preserve};
 use crate::suite::{Item, Protocol, Split, Suite, Task, harness};
@@ -32,6 +33,9 @@ pub(super) struct SuiteOptions {
     /// Only the first documents of each task that has a dataset
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Ask in the model's chat template, every example a turn of each side
+    #[arg(long)]
+    apply_chat_template: bool,
     /// Protocols to ask under
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
     protocols: Vec<Protocol>,
@@ -58,6 +62,20 @@ impl SuiteOptions {
             None => Ok(Suite::embedded()),
             Some(path) => Ok(Suite::open(path, &options)?),
         }
+    }
+
+    /// The chat template, where it is wanted.
+    pub(super) fn chat_template(&self, checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>> {
+        if !self.apply_chat_template {
+            return Ok(None);
+        }
+        let template = ChatTemplate::of(checkpoint)?;
+        ensure!(
+            template.is_some(),
+            "{} has no chat template: leave out --apply-chat-template",
+            checkpoint.path().display()
+        );
+        Ok(template)
     }
 
     /// Whether the tasks were named one by one, to be asked whole.
@@ -95,9 +113,11 @@ impl SuiteOptions {
         items: &[(&'s Task, &'s Item)],
         subject: &Subject,
     ) -> Result<Vec<Question<'s>>> {
+        let chat = self.chat_template(&subject.checkpoint)?;
         let asking = Asking {
             tokenizer: &subject.tokenizer,
             context_length: subject.model.config().context_length,
+            chat: chat.as_ref(),
         };
         questions(items, &self.protocols(), &asking)
     }

@@ -3,7 +3,7 @@
 use super::options::SuiteOptions;
 use super::{Passed, show};
 use crate::checkpoint::Checkpoint;
-use crate::convert::vocabulary::{TextTokenizer, runnable};
+use crate::convert::vocabulary::{ChatTemplate, TextTokenizer, runnable};
 use crate::eval::{Asking, questions};
 use crate::suite::harness::{Builtin, builtins};
 use crate::suite::{Sheet, Suite};
@@ -111,7 +111,7 @@ impl Show {
             item.split,
             item.slices.join(", ")
         );
-        let tokenizer = self.tokenizer()?;
+        let subject = self.tokenizer()?;
         let protocols = self.suite.protocols();
         for ask in item
             .asks
@@ -137,10 +137,11 @@ impl Show {
                 );
             }
         }
-        if let Some(tokenizer) = &tokenizer {
+        if let Some((tokenizer, chat)) = &subject {
             let asking = Asking {
                 tokenizer,
                 context_length: usize::MAX / 2,
+                chat: chat.as_ref(),
             };
             for question in questions(&[(task, item)], &protocols, &asking)? {
                 let _ = writeln!(
@@ -149,6 +150,9 @@ impl Show {
                     question.protocol(),
                     "─".repeat(52)
                 );
+                if chat.is_some() {
+                    let _ = writeln!(text, "{}▮", question.text);
+                }
                 for candidate in &question.candidates {
                     let _ = writeln!(text, "{:?} → {:?}", candidate.prompt, candidate.tokens);
                 }
@@ -160,13 +164,13 @@ impl Show {
         Ok(text)
     }
 
-    fn tokenizer(&self) -> Result<Option<TextTokenizer>> {
+    fn tokenizer(&self) -> Result<Option<(TextTokenizer, Option<ChatTemplate>)>> {
         let Some(path) = &self.model else {
             return Ok(None);
         };
         let checkpoint = Checkpoint::open(path)?;
         let tokenizer = runnable(&checkpoint);
         let tokenizer = tokenizer.with_context(|| format!("{}: tokenizer", path.display()))?;
-        Ok(Some(tokenizer))
+        Ok(Some((tokenizer, self.suite.chat_template(&checkpoint)?)))
     }
 }

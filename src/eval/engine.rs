@@ -103,7 +103,8 @@ impl<'m> Engine<'m> {
     }
 
     /// The hidden states before and after every layer of the whole model, one pack at a time:
-    /// `visit(layer, before, after)`, each [tokens, hidden_size].
+    /// `visit(layer, before, after, ends)`, both states [tokens, hidden_size]. The pack's questions
+    /// share rows; `ends` says which question's prompt ends in which.
     ///
     /// # Errors
     /// What candle or the visitor reports.
@@ -111,14 +112,17 @@ impl<'m> Engine<'m> {
         &self,
         questions: &[Q],
         progress: &dyn Progress,
-        mut visit: impl FnMut(usize, &Tensor, &Tensor) -> Result<()>,
+        mut visit: impl FnMut(usize, &Tensor, &Tensor, &[(usize, usize)]) -> Result<()>,
     ) -> Result<()> {
+        let mut before = 0;
         for pack in packs(questions) {
+            let ends = pack.ends(before);
+            before += pack.questions.len();
             let frame = self.frame(&pack.tree)?;
             let mut hidden = self.model.embed(pack.tree.tokens())?;
             for layer in 0..self.model.n_layers() {
                 let after = self.model.layer(layer, &hidden, &frame, None)?;
-                visit(layer, &hidden.squeeze(0)?, &after.squeeze(0)?)?;
+                visit(layer, &hidden.squeeze(0)?, &after.squeeze(0)?, &ends)?;
                 progress.advance(pack.tree.len() as u64);
                 hidden = after;
             }
@@ -235,6 +239,15 @@ struct Ask {
 }
 
 impl Pack<'_> {
+    /// Each question, `before` of which were in earlier packs, and the node where its prompt ends.
+    fn ends(&self, before: usize) -> Vec<(usize, usize)> {
+        let prompts = self.questions.iter().map(|candidates| candidates.first());
+        let nodes = prompts.map(|first| first.and_then(|first| self.tree.find(&first.prompt)));
+        let ends = nodes.zip(before..);
+        ends.filter_map(|(node, question)| Some((question, node?)))
+            .collect()
+    }
+
     fn asked(&self) -> Vec<Ask> {
         let mut asked = Vec::new();
         for (question, candidates) in self.questions.iter().enumerate() {

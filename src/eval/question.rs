@@ -1,8 +1,8 @@
 //! An item under a protocol, as tokens.
 
 use super::Likelihood;
-use crate::convert::vocabulary::TextTokenizer;
-use crate::suite::{Answer, Ask, Item, Protocol, Task};
+use crate::convert::vocabulary::{ChatTemplate, Message as Turn, Speaker, TextTokenizer};
+use crate::suite::{Answer, Ask, Item, Message, Protocol, Role, Task};
 use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
 
@@ -45,6 +45,8 @@ pub struct Asking<'t> {
     pub tokenizer: &'t TextTokenizer,
     /// Tokens that the model can read at once.
     pub context_length: usize,
+    /// The chat template, where prompts are turns of a chat.
+    pub chat: Option<&'t ChatTemplate>,
 }
 
 impl Question<'_> {
@@ -78,6 +80,40 @@ impl Question<'_> {
             false => right.contains(&best(likelihoods.iter().map(|l| l.log_prob))),
         }
     }
+}
+
+/// The prompts as chats up to the model's turn; every example is a turn of each side.
+fn chats(chat: &ChatTemplate, ask: &Ask) -> Result<Vec<String>> {
+    let turn = |message: &Message| {
+        let speaker = match message.role {
+            Role::System => Speaker::System,
+            Role::User => Speaker::User,
+            Role::Assistant => Speaker::Assistant,
+        };
+        Turn::new(speaker, message.content.clone())
+    };
+    let shown: Vec<Turn> = ask.shown.iter().map(turn).collect();
+    let questions: Vec<Vec<Turn>> = match &ask.answer {
+        Answer::Inputs { texts, .. } => {
+            let input = |text: &String| vec![Turn::new(Speaker::User, text.clone())];
+            texts.iter().map(input).collect()
+        }
+        _ => vec![ask.question.iter().map(turn).collect()],
+    };
+    let begun = questions
+        .iter()
+        .flatten()
+        .any(|t| t.role == Speaker::Assistant);
+    ensure!(
+        !begun,
+        "gen_prefix begins the model's own turn, which slim cannot do with a chat template: leave \
+         out --apply-chat-template or gen_prefix"
+    );
+    let chat = |question: Vec<Turn>| {
+        let turns = [shown.as_slice(), &question].concat();
+        Ok(chat.render(&turns, true)?)
+    };
+    questions.into_iter().map(chat).collect()
 }
 
 /// The index of the highest value; the first of equals.
@@ -122,8 +158,11 @@ pub fn questions<'s>(
 
 impl Asking<'_> {
     fn question<'s>(&self, task: &'s Task, item: &'s Item, ask: &'s Ask) -> Result<Question<'s>> {
-        let prompts = ask.prompts();
-        let delimiter = ask.delimiter.as_str();
+        let (prompts, delimiter) = match self.chat {
+            // The template puts its own marks between question and answer.
+            Some(chat) => (chats(chat, ask)?, ""),
+            None => (ask.prompts(), ask.delimiter.as_str()),
+        };
         let mut question = Question {
             task,
             item,

@@ -1,6 +1,7 @@
 //! Every layer removed in turn, all in one pass of the mask engine.
 
 use super::influence::BlockInfluence;
+use super::sparsity::HiddenSparsity;
 use super::{Drop, LayerProfile, Score};
 use crate::arch::KeepSet;
 use crate::eval::{Engine, Likelihood, Progress, Question, layer_passes, stats};
@@ -31,8 +32,10 @@ pub fn profile(
     progress.begin("scoring every layer", work + one_pass);
 
     let mut influence = BlockInfluence::new(n_layers);
-    engine.observe(questions, progress, |layer, before, after| {
-        influence.add(layer, before, after)
+    let mut sparsity = HiddenSparsity::new(n_layers, questions);
+    engine.observe(questions, progress, |layer, before, after, ends| {
+        influence.add(layer, before, after)?;
+        sparsity.add(layer, after, ends)
     })?;
     let answers = engine.likelihoods(questions, &masks, progress)?;
     let Some((original, ablated)) = answers.split_first() else {
@@ -52,14 +55,16 @@ pub fn profile(
     let layers = ablated
         .iter()
         .zip(influence.means())
+        .zip(sparsity.means())
         .enumerate()
-        .map(|(layer, (answers, influence))| LayerProfile {
+        .map(|(layer, ((answers, influence), sparsity))| LayerProfile {
             layer,
             influence,
             drops: groups
                 .iter()
                 .map(|(&cell, members)| drop(cell, questions, members, original, answers))
                 .collect(),
+            sparsity,
         })
         .collect();
     Ok((scores, layers))

@@ -2,9 +2,11 @@
 
 mod ablation;
 mod influence;
+mod sparsity;
 
 pub use ablation::profile;
 pub use influence::{BlockInfluence, cosine_distances};
+pub use sparsity::{HiddenSparsity, Sparsity, sparsity};
 
 use crate::suite::{Family, Protocol};
 use anyhow::{Result, ensure};
@@ -75,6 +77,39 @@ pub struct LayerProfile {
     pub influence: f64,
     /// What is lost without it, by family and protocol.
     pub drops: Vec<Drop>,
+    /// How sparse its output is where prompts end: each family, then its slices. Empty in profiles
+    /// that an earlier slim wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sparsity: Vec<SparsityCell>,
+}
+
+impl LayerProfile {
+    /// Mean Hoyer sparsity of its output over the prompts of all families, where it was measured.
+    pub fn hoyer(&self) -> Option<f64> {
+        let families = self.sparsity.iter().filter(|cell| cell.slice.is_none());
+        let add = |(n, sum): (usize, f64), cell: &SparsityCell| {
+            (n + cell.n, sum + cell.hoyer * cell.n as f64)
+        };
+        let (n, sum) = families.fold((0, 0.0), add);
+        (n > 0).then(|| sum / n as f64)
+    }
+}
+
+/// How few coordinates carry a layer's output at the last token of the prompts of one family, or
+/// of one of its main slices. See [`sparsity()`] for the measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SparsityCell {
+    /// The family.
+    pub family: Family,
+    /// The slice, such as `deep`; absent for the whole family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<String>,
+    /// Prompts; an item counts once for each protocol that asks it.
+    pub n: usize,
+    /// Mean share of the squared norm in the largest 1 % of the coordinates.
+    pub top_energy: f64,
+    /// Mean Hoyer sparsity.
+    pub hoyer: f64,
 }
 
 /// What is lost without a layer.

@@ -82,18 +82,24 @@ fn health_row(cell: &HealthCell) -> Vec<String> {
     ]
 }
 
-/// The importance of every layer: block influence, and nats lost by family.
+/// The importance of every layer: block influence, how sparse its output is (Hoyer), and nats lost
+/// by family.
 pub fn profile(profile: &Profile) -> String {
     let columns: Vec<String> = profile
         .original
         .iter()
         .map(|score| format!("{}/{}", score.family, short(&score.protocol.to_string())))
         .collect();
-    let mut header = vec!["layer", "influence"];
+    let mut header = vec!["layer", "influence", "sparsity"];
     header.extend(columns.iter().map(String::as_str));
     let mut rows = table(&header, 0);
     for layer in &profile.layers {
-        let mut row = vec![layer.layer.to_string(), format!("{:.3}", layer.influence)];
+        let hoyer = layer.hoyer();
+        let mut row = vec![
+            layer.layer.to_string(),
+            format!("{:.3}", layer.influence),
+            hoyer.map_or("–".to_owned(), |hoyer| format!("{hoyer:.3}")),
+        ];
         row.extend(layer.drops.iter().map(|drop| format!("{:+.3}", drop.nats)));
         rows.add_row(row);
     }

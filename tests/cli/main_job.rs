@@ -151,6 +151,37 @@ fn a_passed_gate_exits_0_and_a_failed_one_exits_1_with_everything_written() {
     bench.slim("inspect small.gguf").quietly();
 }
 
+/// Of every layer, for each family and each main slice, as shares; prompts are those scored.
+fn sparsity_is_measured(profile: &Value) {
+    let layers = profile["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 8);
+    let asked = profile["original"].as_array().unwrap();
+    for layer in layers {
+        let cells = layer["sparsity"].as_array().unwrap();
+        for family in ["knowledge", "retrieval", "reasoning", "language"] {
+            let of: Vec<_> = cells.iter().filter(|c| c["family"] == family).collect();
+            let (whole, slices): (Vec<_>, Vec<_>) = of.iter().partition(|c| c["slice"].is_null());
+            assert_eq!(whole.len(), 1, "{family}");
+            assert!(!slices.is_empty(), "{family}");
+            let n = |cells: &[&&Value]| cells.iter().map(|c| c["n"].as_u64().unwrap()).sum::<u64>();
+            let scored = asked.iter().filter(|s| s["family"] == family);
+            assert_eq!(
+                n(&whole),
+                scored.map(|s| s["n"].as_u64().unwrap()).sum::<u64>()
+            );
+            assert_eq!(n(&whole), n(&slices), "{family}");
+        }
+        for cell in cells {
+            for measure in ["top_energy", "hoyer"] {
+                let share = cell[measure].as_f64().unwrap();
+                assert!((0.0..=1.0).contains(&share), "{cell}");
+            }
+        }
+    }
+    let hoyer = |layer: &Value| layer["sparsity"][0]["hoyer"].as_f64().unwrap();
+    assert!(layers.iter().any(|layer| hoyer(layer) != hoyer(&layers[0])));
+}
+
 #[test]
 fn score_then_plan_then_prune_is_the_whole_job_in_steps() {
     let bench = Bench::new();
@@ -160,6 +191,9 @@ fn score_then_plan_then_prune_is_the_whole_job_in_steps() {
             "score VILLAGE -o profile.json --calibrate-items 2 {few}"
         ))
         .quietly();
+    sparsity_is_measured(
+        &serde_json::from_slice(&fs::read(bench.path("profile.json")).unwrap()).unwrap(),
+    );
     let plan = "--keep 5 --preserve language=1,knowledge=0.5 --select-items 2 --candidates 2";
     let model = "plan profile.json --model VILLAGE -o plan.json";
     bench.slim(&format!("{model} {plan} {few}")).quietly();

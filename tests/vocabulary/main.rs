@@ -1,6 +1,7 @@
 //! The vocabulary room: both formats, both ways, and running.
 
 mod build;
+mod chat;
 mod formats;
 mod golden;
 mod hostile;

@@ -11,27 +11,30 @@ use super::{Error, Vocabulary};
 /// Reads the templates into `settings`, from the parsed tokenizer_config.json or else from the
 /// files that newer and older versions of transformers write beside it.
 pub(crate) fn read(dir: &Path, config: &Object, settings: &mut Settings) -> Result<(), Error> {
+    for (name, text) in list(dir, config)? {
+        match name.as_str() {
+            "default" => settings.chat_template = Some(text),
+            _ => settings.named_templates.push((name, text)),
+        }
+    }
+    Ok(())
+}
+
+/// The templates by name; one without a name is `default`.
+pub(crate) fn list(dir: &Path, config: &Object) -> Result<Vec<(String, String)>, Error> {
     let template = match config.get("chat_template") {
         Some(template) => Some(template.clone()),
         None => template_file(dir)?,
     };
-    match template {
-        Some(Value::String(text)) => settings.chat_template = Some(text),
+    Ok(match template {
+        Some(Value::String(text)) => vec![("default".to_owned(), text)],
         Some(Value::Array(list)) => {
-            for entry in &list {
-                let field = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-                match (field("name"), field("template")) {
-                    (Some(name), Some(text)) if name == "default" => {
-                        settings.chat_template = Some(text)
-                    }
-                    (Some(name), Some(text)) => settings.named_templates.push((name, text)),
-                    _ => {}
-                }
-            }
+            let field = |entry: &Value, key: &str| Some(entry.get(key)?.as_str()?.to_owned());
+            let named = |entry| Some((field(entry, "name")?, field(entry, "template")?));
+            list.iter().filter_map(named).collect()
         }
-        _ => {}
-    }
-    Ok(())
+        _ => Vec::new(),
+    })
 }
 
 /// `chat_template.jinja` with its companions in `additional_chat_templates/`, else the field of

@@ -15,6 +15,7 @@
 //! table, `pretokenizers.json`; what belongs to no file but to a model line (gemma never adds
 //! a space prefix) is in `quirks`.
 
+mod chat;
 mod chat_template;
 mod gguf;
 mod hf;
@@ -33,6 +34,7 @@ mod tokenizer_json;
 
 use std::path::PathBuf;
 
+pub use chat::{ChatTemplate, Message, Speaker};
 pub use special::Role;
 pub use text::{TextTokenizer, runnable};
 
@@ -166,6 +168,16 @@ pub enum Error {
     /// The tokens contradict themselves or the model's configuration.
     #[error("{0}")]
     Inconsistent(String),
+    /// A chat template cannot be used; see [`ChatTemplate`].
+    #[error("chat template '{name}'{}: {problem}", line.map(|n| format!(", line {n}")).unwrap_or_default())]
+    ChatTemplate {
+        /// The template's name, `default` for the only one.
+        name: String,
+        /// The line of its source, from 1, where one is to blame.
+        line: Option<usize>,
+        /// What is wrong, and what to do about it.
+        problem: String,
+    },
     /// The tokenizers library refused the vocabulary or a text.
     #[error("tokenizer: {0}")]
     Tokenizer(#[from] tokenizers::Error),
