@@ -3,8 +3,8 @@
 use super::Passed;
 use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
-use super::show_json;
 use super::subject::Subject;
+use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::eval::{outcomes, summarise};
 use crate::report::{Evaluation, SCHEMA_VERSION, terminal};
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Items of each family, all if fewer
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     items: usize,
+    /// A table of all slices too
+    #[arg(long)]
+    slices: bool,
     /// Where the results go as JSON, item by item
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -65,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     }
     match args.json {
         true => show_json(&evaluation)?,
-        false => print!("{}", terminal::summary(&evaluation.summary)),
+        false => show(&terminal::summary(&evaluation.summary, args.slices))?,
     }
     Ok(true)
 }

@@ -1,14 +1,20 @@
-//! Tables for a terminal.
+//! Tables and sentences for a terminal of 100 columns.
 
-use super::{ModelFile, Report};
+mod summary;
+mod verdict;
+
+pub use summary::summary;
+pub use verdict::report;
+
 use crate::eval::stats::Interval;
-use crate::eval::{Cell, HealthCell, Summary};
 use crate::importance::Profile;
 use crate::plan::Plan;
-use crate::verify::{FamilyRetention, GateResult, Retention};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use std::fmt::Write;
+
+/// Sentences are broken at this many columns.
+const COLUMNS: usize = 100;
 
 /// A borderless table: the first `texts` columns to the left, the others to the right.
 fn table(header: &[&str], texts: usize) -> Table {
@@ -20,66 +26,59 @@ fn table(header: &[&str], texts: usize) -> Table {
             false => CellAlignment::Right,
         };
         column.set_cell_alignment(alignment);
+        column.set_padding((u16::from(column.index > 0), 1));
     }
     table
 }
 
 fn lines(table: &Table) -> String {
+    noted_lines(table, &[])
+}
+
+/// The lines of a table, with a note after the last filled column of each row that has one.
+fn noted_lines(table: &Table, notes: &[&str]) -> String {
+    let all: Vec<String> = table.lines().collect();
+    let first_row = all.len() - table.row_iter().count().min(all.len());
     let mut text = String::new();
-    for line in table.lines() {
-        let _ = writeln!(text, "{}", line.trim_end());
+    for (i, line) in all.iter().enumerate() {
+        let row = i.checked_sub(first_row);
+        let note = row
+            .and_then(|row| notes.get(row))
+            .filter(|note| !note.is_empty());
+        let _ = match note {
+            Some(note) => writeln!(text, "{}  {note}", line.trim_end()),
+            None => writeln!(text, "{}", line.trim_end()),
+        };
     }
     text
 }
 
-/// A model's results by family and protocol.
-pub fn summary(summary: &Summary) -> String {
-    let header = [
-        "family", "protocol", "n", "chance", "accuracy", "± se", "nats", "± se", "",
-    ];
-    let mut cells = table(&header, 2);
-    for cell in &summary.cells {
-        cells.add_row(summary_row(cell));
-    }
-    let mut text = lines(&cells);
-    if !summary.health.is_empty() {
-        let mut health = table(
-            &["generated", "n", "unterminated", "empty", "repetition"],
-            1,
-        );
-        for cell in &summary.health {
-            health.add_row(health_row(cell));
+/// A sentence in lines of at most [`COLUMNS`], all but the first indented.
+fn wrapped(sentence: &str) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in sentence.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > COLUMNS {
+            text += "\n ";
+            column = 1;
         }
-        let _ = write!(text, "\n{}", lines(&health));
+        if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += word;
+        column += width;
     }
-    text
+    text.replace(TIE, " ") + "\n"
 }
 
-fn summary_row(cell: &Cell) -> Vec<String> {
-    vec![
-        cell.family.to_string(),
-        cell.protocol.to_string(),
-        cell.n.to_string(),
-        format!("{:.2}", cell.chance),
-        format!("{:.3}", cell.accuracy),
-        format!("{:.3}", cell.accuracy_se),
-        format!("{:.3}", cell.value),
-        format!("{:.3}", cell.value_se),
-        match cell.above_chance {
-            true => String::new(),
-            false => "not above chance".to_owned(),
-        },
-    ]
-}
+/// A space at which no line is broken.
+const TIE: char = '\u{a0}';
 
-fn health_row(cell: &HealthCell) -> Vec<String> {
-    vec![
-        cell.family.to_string(),
-        cell.n.to_string(),
-        format!("{:.3}", cell.unterminated),
-        format!("{:.3}", cell.empty),
-        format!("{:.3}", cell.repetition),
-    ]
+/// Text that stays on one line.
+fn tied(text: &str) -> String {
+    text.replace(' ', &TIE.to_string())
 }
 
 /// The importance of every layer: block influence, and nats lost by family.
@@ -132,128 +131,23 @@ pub fn plan(plan: &Plan) -> String {
     text
 }
 
-/// The verdict, what broke silently first.
-pub fn report(report: &Report) -> String {
-    let mut text = String::new();
-    for slice in report.comparison.silent_breaks() {
-        let _ = writeln!(
-            text,
-            "fell silently: {} {}, slice {}: retained {}",
-            slice.family,
-            slice.protocol,
-            slice.slice.as_deref().unwrap_or_default(),
-            interval(slice.retained)
-        );
-    }
-    let header = [
-        "family", "protocol", "n", "chance", "original", "pruned", "retained", "[95 %]", "",
-    ];
-    let mut cells = table(&header, 2);
-    for cell in &report.comparison.cells {
-        cells.add_row(retention_row(cell));
-    }
-    for family in &report.comparison.families {
-        cells.add_row(family_row(family));
-    }
-    text += &lines(&cells);
-    let (before, after) = (
-        &report.comparison.original.health,
-        &report.comparison.pruned.health,
-    );
-    if !before.is_empty() {
-        let header = ["generated", "n", "unterminated", "empty", "repetition"];
-        let mut health = table(&header, 1);
-        for (before, after) in before.iter().zip(after) {
-            let arrow =
-                |of: fn(&HealthCell) -> f64| format!("{:.2} → {:.2}", of(before), of(after));
-            health.add_row([
-                before.family.to_string(),
-                before.n.to_string(),
-                arrow(|cell| cell.unterminated),
-                arrow(|cell| cell.empty),
-                arrow(|cell| cell.repetition),
-            ]);
-        }
-        let _ = write!(text, "\n{}", lines(&health));
-    }
-    let _ = writeln!(text, "\n{}", size(&report.original, &report.pruned));
-    for gate in &report.gates {
-        let _ = writeln!(text, "{}", gate_line(gate));
-    }
-    text
-}
-
-fn retention_row(cell: &Retention) -> Vec<String> {
-    let (share, range, note) = match (cell.above_chance, cell.retained) {
-        (true, Some(i)) => (percent(i.share), range(i), ""),
-        _ => ("–".to_owned(), String::new(), "original not above chance"),
-    };
-    vec![
-        cell.family.to_string(),
-        cell.protocol.to_string(),
-        cell.n.to_string(),
-        format!("{:.2}", cell.chance),
-        format!("{:.3}", cell.original),
-        format!("{:.3}", cell.pruned),
-        share,
-        range,
-        note.to_owned(),
-    ]
-}
-
-fn family_row(family: &FamilyRetention) -> Vec<String> {
-    let empty = String::new;
-    let (share, range) = match family.retained {
-        Some(i) => (percent(i.share), range(i)),
-        None => ("–".to_owned(), empty()),
-    };
-    vec![
-        family.family.to_string(),
-        "together".to_owned(),
-        empty(),
-        empty(),
-        empty(),
-        empty(),
-        share,
-        range,
-        empty(),
-    ]
-}
-
-fn gate_line(gate: &GateResult) -> String {
-    let verdict = match gate.passed {
-        true => "passed",
-        false => "FAILED",
-    };
-    let found = match &gate.reason {
-        Some(reason) => reason.clone(),
-        None => format!("retained {}", interval(gate.retained)),
-    };
-    format!("gate {}: {verdict} ({found})", gate.gate)
-}
-
-fn size(original: &ModelFile, pruned: &ModelFile) -> String {
-    let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    format!(
-        "{} → {} layers, {:.1} MB → {:.1} MB",
-        original.n_layers,
-        pruned.n_layers,
-        megabytes(original.bytes),
-        megabytes(pruned.bytes)
-    )
-}
-
 fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+    format!("{:.0} %", whole(share))
 }
 
-fn range(interval: Interval) -> String {
-    format!("{:.0}–{:.0}", interval.low * 100.0, interval.high * 100.0)
+/// A share in whole percent, where nothing is never negative.
+fn whole(share: f64) -> f64 {
+    (share * 100.0).round() + 0.0
 }
 
-fn interval(found: Option<Interval>) -> String {
-    match found {
-        Some(i) => format!("{} [{}]", percent(i.share), range(i)),
-        None => "nothing that could be measured".to_owned(),
-    }
+/// Percent of a share with its interval: 87 % [71, 102].
+fn share(interval: Interval) -> String {
+    let [low, high] = [interval.low, interval.high].map(whole);
+    format!("{} [{low:.0}, {high:.0}]", percent(interval.estimate))
+}
+
+/// Points of a difference with its interval: -12 [-25, +2].
+fn points(interval: Interval) -> String {
+    let [change, low, high] = [interval.estimate, interval.low, interval.high].map(whole);
+    format!("{change:+.0} [{low:+.0}, {high:+.0}]")
 }
