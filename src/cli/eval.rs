@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Where every item goes as a line of JSON; a run that was killed is taken up from there
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
+    /// A table of all slices too
+    #[arg(long)]
+    slices: bool,
     /// Where the results go as JSON, item by item
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -95,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
                 show(&tasks::table(&evaluation.harness))?;
                 show("\n")?;
             }
-            show(&terminal::summary(&evaluation.summary))?;
+            show(&terminal::summary(&evaluation.summary, args.slices))?;
         }
     }
     Ok(true)

@@ -10,9 +10,10 @@ use crate::checkpoint::Checkpoint;
 use crate::eval::{NoLog, Outcome, Progress, outcomes};
 use crate::plan::Plan;
 use crate::report::{ModelFile, Report, SCHEMA_VERSION, terminal};
-use crate::suite::{Split, Suite};
-use crate::verify::{Gate, check_pair, check_structure, compare};
-use anyhow::Result;
+use crate::suite::{Family, Split, Suite};
+use crate::verify::{Gate, Resolution, check_pair, check_structure, compare};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -41,12 +42,29 @@ pub(super) struct ProofOptions {
     /// Items of each family that judge the result
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(super) report_items: usize,
+    /// How exactly a change in accuracy should be known: the report says how many items it takes
+    /// for a 95 % interval of this half-width
+    #[arg(long, value_name = "SHARE", default_value = "0.05", value_parser = precision)]
+    pub(super) precision: f64,
+    /// The table by slice too
+    #[arg(long)]
+    pub(super) slices: bool,
     /// Where the report goes as JSON
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// The report as JSON on stdout instead of tables
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A half-width between 0 and 1.
+fn precision(text: &str) -> Result<f64> {
+    let half_width: f64 = text.parse().context("write a share, like 0.05")?;
+    ensure!(
+        (0.001..1.0).contains(&half_width),
+        "a share from 0.001 to 1: 0.05 means ± 5 points"
+    );
+    Ok(half_width)
 }
 
 impl ProofOptions {
@@ -130,6 +148,8 @@ impl Exam<'_> {
         let comparison = compare(&original.outcomes, &pruned.outcomes);
         let judge = |gate: &Gate| gate.judge(&comparison);
         let gates: Vec<_> = self.proof.gate.iter().map(judge).collect();
+        let items = |family| self.items(family, &original.outcomes);
+        let resolution = Resolution::of(&comparison, self.proof.precision, items);
         let report = Report {
             schema_version: SCHEMA_VERSION,
             slim: env!("CARGO_PKG_VERSION").to_owned(),
@@ -141,6 +161,7 @@ impl Exam<'_> {
             plan,
             passed: gates.iter().all(|gate| gate.passed),
             comparison,
+            resolution,
             gates,
         };
         self.progress.clear();
@@ -149,8 +170,17 @@ impl Exam<'_> {
         }
         match self.proof.json {
             true => show_json(&report)?,
-            false => show(&terminal::report(&report))?,
+            false => show(&terminal::report(&report, self.proof.slices))?,
         }
         Ok(report.passed)
+    }
+
+    /// Items of a family that were asked, and that the report split has.
+    fn items(&self, family: Family, outcomes: &[Outcome]) -> (usize, usize) {
+        let asked = outcomes.iter().filter(|outcome| outcome.family == family);
+        let asked: BTreeSet<(&str, &str)> = asked.map(|o| (&*o.task, &*o.id)).collect();
+        let all = self.suite.sample(Split::Report, usize::MAX);
+        let available = all.iter().filter(|(task, _)| task.family == family);
+        (asked.len(), available.count())
     }
 }

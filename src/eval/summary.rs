@@ -57,8 +57,10 @@ pub struct Summary {
     pub health: Vec<HealthCell>,
 }
 
-/// Sums up outcomes, in a fixed order.
+/// Sums up outcomes, in a fixed order, whatever theirs.
 pub fn summarise(outcomes: &[Outcome]) -> Summary {
+    let mut outcomes: Vec<&Outcome> = outcomes.iter().collect();
+    outcomes.sort_by_key(|o| (&o.task, &o.id, o.protocol));
     let mut cells: BTreeMap<_, Vec<&Outcome>> = BTreeMap::new();
     let mut slices: BTreeMap<_, Vec<&Outcome>> = BTreeMap::new();
     let mut health: BTreeMap<_, Vec<&Outcome>> = BTreeMap::new();

@@ -5,7 +5,7 @@ pub mod terminal;
 
 use crate::eval::Outcome;
 use crate::plan::Plan;
-use crate::verify::{Comparison, GateResult};
+use crate::verify::{Comparison, GateResult, Resolution};
 use serde::{Deserialize, Serialize};
 
 /// The version of the report's file format.
@@ -32,6 +32,8 @@ pub struct Report {
     pub plan: Option<Plan>,
     /// What was kept and what was lost.
     pub comparison: Comparison,
+    /// What these items can and cannot show.
+    pub resolution: Resolution,
     /// What became of the gates.
     pub gates: Vec<GateResult>,
     /// Whether all gates were passed.

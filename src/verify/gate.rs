@@ -87,7 +87,7 @@ impl Gate {
         };
         GateResult {
             gate: self.to_string(),
-            passed: retained.is_some_and(|interval| interval.share >= self.at_least),
+            passed: retained.is_some_and(|interval| interval.estimate >= self.at_least),
             retained,
             reason: match retained {
                 Some(_) => None,

@@ -1,23 +1,27 @@
-//! Original against pruned: the same questions to both, what was retained, gates and verdict.
+//! Original against pruned: the same questions to both, what was retained, what broke and why,
+//! gates and verdict.
 
+mod answers;
+mod cells;
+mod contrast;
 mod gate;
+mod health;
+mod recall;
+mod resolution;
 mod structure;
 
+pub use cells::{FamilyRetention, Retention};
+pub use contrast::{Contrast, SLICE_PAIRS, Side, SlicePair};
 pub use gate::{Gate, GateResult};
+pub use health::{HealthChange, Measure};
+pub use recall::Recall;
+pub use resolution::{FamilyResolution, Resolution};
 pub use structure::{check_pair, check_structure};
 
-use crate::eval::stats::{Interval, Pair, retained};
+use crate::eval::stats::ALPHA;
 use crate::eval::{Outcome, Summary, summarise};
-use crate::suite::{Family, Protocol};
+use answers::Answers;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// A slice fell silently when its family held this share but the slice's whole interval lies
-/// below it.
-const HELD: f64 = 0.9;
-
-/// Fewer questions than this tell nothing about a slice.
-const SLICE_QUESTIONS: usize = 10;
 
 /// Both models on the same questions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,157 +33,63 @@ pub struct Comparison {
     /// What was retained of every family, over the protocols in which the original is above
     /// chance.
     pub families: Vec<FamilyRetention>,
-    /// What was retained by family and protocol.
+    /// What was retained by family and protocol; `p_holm` is adjusted over all of these.
     pub cells: Vec<Retention>,
-    /// What was retained by family, protocol and slice.
+    /// What was retained by family, protocol and slice; `p_holm` is adjusted over the slices of a
+    /// family.
     pub slices: Vec<Retention>,
+    /// Slices against their counterparts.
+    pub contrasts: Vec<Contrast>,
+    /// Facts asked for from memory and with the answer in the context.
+    pub recall: Vec<Recall>,
+    /// Generated text before and after.
+    pub health: Vec<HealthChange>,
 }
 
-/// What was retained of a family.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FamilyRetention {
-    /// The family.
-    pub family: Family,
-    /// The protocols that it could be measured with.
-    pub protocols: Vec<Protocol>,
-    /// The share of the original's accuracy above chance, absent where there was none.
-    pub retained: Option<Interval>,
-}
-
-/// What was retained of one group of questions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retention {
-    /// The family.
-    pub family: Family,
-    /// How it was asked.
-    pub protocol: Protocol,
-    /// The slice; absent for all of them.
-    pub slice: Option<String>,
-    /// Questions.
-    pub n: usize,
-    /// Right answers by guessing.
-    pub chance: f64,
-    /// The original's accuracy.
-    pub original: f64,
-    /// The pruned model's accuracy.
-    pub pruned: f64,
-    /// Whether the original was above chance at all.
-    pub above_chance: bool,
-    /// The share of the original's accuracy above chance; absent where there was none.
-    pub retained: Option<Interval>,
-}
-
-/// Compares answers to the same questions in the same order.
+/// Compares answers to the same questions, whatever their order. A question that only one of the
+/// models was asked is left out.
 pub fn compare(original: &[Outcome], pruned: &[Outcome]) -> Comparison {
-    let both: Vec<(&Outcome, &Outcome)> = original.iter().zip(pruned).collect();
-    let tables = summarise(original);
-    let mut cells: BTreeMap<_, Vec<(&Outcome, &Outcome)>> = BTreeMap::new();
-    let mut slices: BTreeMap<_, Vec<(&Outcome, &Outcome)>> = BTreeMap::new();
-    for &(o, p) in &both {
-        cells
-            .entry((o.family, o.protocol))
-            .or_default()
-            .push((o, p));
-        for slice in &o.slices {
-            let key = (o.family, o.protocol, slice.clone());
-            slices.entry(key).or_default().push((o, p));
-        }
-    }
-    let cells: Vec<Retention> = cells
-        .into_iter()
-        .map(|((family, protocol), both)| retention(family, protocol, None, &both))
-        .collect();
+    let answers = Answers::both(original, pruned);
+    let cells = cells::by_protocol(&answers);
     Comparison {
-        families: families(&both, &cells),
-        slices: slices
-            .into_iter()
-            .map(|((family, protocol, slice), both)| {
-                retention(family, protocol, Some(slice), &both)
-            })
-            .collect(),
-        cells,
-        original: tables,
+        original: summarise(original),
         pruned: summarise(pruned),
+        families: cells::by_family(&answers, &cells),
+        slices: cells::by_slice(&answers),
+        contrasts: contrast::contrasts(&answers),
+        recall: recall::recall(&answers),
+        health: health::changes(&answers),
+        cells,
     }
 }
 
 impl Comparison {
-    /// Slices that fell although their family held under the same protocol.
+    /// Slices that fell although the mean of their family held under the same protocol, the
+    /// surest first.
+    ///
+    /// A mean held when its interval has no loss for certain; a slice fell when its adjusted p
+    /// says so.
     pub fn silent_breaks(&self) -> Vec<&Retention> {
         let held = |slice: &&Retention| {
-            let same = |cell: &&Retention| {
-                (cell.family, cell.protocol) == (slice.family, slice.protocol) && cell.above_chance
-            };
-            let whole = self.cells.iter().find(same);
-            let share = whole.and_then(|cell| cell.retained).map(|i| i.share);
-            share.is_some_and(|share| share >= HELD)
+            let mut wholes = self.cells.iter();
+            let whole = wholes.find(|c| (c.family, c.protocol) == (slice.family, slice.protocol));
+            whole.is_some_and(|whole| whole.difference.high >= 0.0)
         };
-        let fell = |slice: &&Retention| slice.retained.is_some_and(|i| i.high < HELD);
-        let slices = self
-            .slices
-            .iter()
-            .filter(|slice| slice.above_chance && slice.n >= SLICE_QUESTIONS);
-        slices.filter(fell).filter(held).collect()
+        let mut breaks: Vec<_> = self.slices.iter().filter(|s| s.fell()).collect();
+        breaks.retain(held);
+        breaks.sort_by(|a, b| a.p.total_cmp(&b.p));
+        breaks
     }
 }
 
-fn families(both: &[(&Outcome, &Outcome)], cells: &[Retention]) -> Vec<FamilyRetention> {
-    let of_family = |family: Family| {
-        let measurable = cells
-            .iter()
-            .filter(|cell| cell.family == family && cell.above_chance);
-        let protocols: Vec<Protocol> = measurable.map(|cell| cell.protocol).collect();
-        let pairs: Vec<Pair> = both
-            .iter()
-            .filter(|(o, _)| o.family == family && protocols.contains(&o.protocol))
-            .map(|(o, p)| pair(o, p))
-            .collect();
-        FamilyRetention {
-            family,
-            protocols,
-            retained: retained(&pairs),
-        }
-    };
-    let asked = |family: &&Family| both.iter().any(|(o, _)| o.family == **family);
-    let families = Family::ALL.iter().filter(asked);
-    families.map(|&family| of_family(family)).collect()
-}
-
-fn retention(
-    family: Family,
-    protocol: Protocol,
-    slice: Option<String>,
-    both: &[(&Outcome, &Outcome)],
-) -> Retention {
-    let n = both.len();
-    let share = |of: &dyn Fn(&(&Outcome, &Outcome)) -> f64| {
-        both.iter().map(of).sum::<f64>() / n.max(1) as f64
-    };
-    let (chance, original) = (share(&|(o, _)| o.chance), share(&|(o, _)| right(o)));
-    let pairs: Vec<Pair> = both.iter().map(|(o, p)| pair(o, p)).collect();
-    Retention {
-        family,
-        protocol,
-        slice,
-        n,
-        chance,
-        original,
-        pruned: share(&|(_, p)| right(p)),
-        above_chance: crate::eval::stats::above_chance(original, n, chance),
-        retained: retained(&pairs),
+impl Retention {
+    /// Whether it fell for certain: the original was above chance, and the adjusted p of the fall
+    /// is below 5 %.
+    pub fn fell(&self) -> bool {
+        let significant = self.p_holm.is_some_and(|p| p < ALPHA);
+        self.above_chance && significant && self.difference.estimate < 0.0
     }
 }
 
-fn right(outcome: &Outcome) -> f64 {
-    f64::from(u8::from(outcome.correct))
-}
-
-fn pair(original: &Outcome, pruned: &Outcome) -> Pair {
-    Pair {
-        cluster: format!("{}/{}", original.task, original.id),
-        group: original.protocol as usize,
-        chance: original.chance,
-        original: original.correct,
-        pruned: pruned.correct,
-    }
-}
+#[cfg(test)]
+mod tests;

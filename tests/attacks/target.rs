@@ -105,7 +105,7 @@ impl Bench {
             let _ = terminal::profile(&profile);
         }
         if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
-            let _ = terminal::report(&report);
+            let _ = terminal::report(&report, true);
         }
         if let Ok(text) = std::str::from_utf8(bytes) {
             let _ = text.parse::<Gate>();

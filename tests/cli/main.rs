@@ -9,6 +9,7 @@ mod interrupted;
 mod main_job;
 mod patterns;
 mod shards;
+mod statistics;
 mod streams;
 mod tiny;
 mod wrong_models;

@@ -1,0 +1,159 @@
+//! Tables and sentences for a terminal of 100 columns.
+
+mod summary;
+mod verdict;
+
+pub use summary::summary;
+pub use verdict::report;
+
+use crate::eval::stats::Interval;
+use crate::importance::Profile;
+use crate::plan::Plan;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use std::fmt::Write;
+
+/// Sentences are broken at this many columns.
+const COLUMNS: usize = 100;
+
+/// A borderless table: the first `texts` columns to the left, the others to the right.
+fn table(header: &[&str], texts: usize) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        let alignment = match column.index < texts {
+            true => CellAlignment::Left,
+            false => CellAlignment::Right,
+        };
+        column.set_cell_alignment(alignment);
+        column.set_padding((u16::from(column.index > 0), 1));
+    }
+    table
+}
+
+fn lines(table: &Table) -> String {
+    noted_lines(table, &[])
+}
+
+/// The lines of a table, with a note after the last filled column of each row that has one.
+fn noted_lines(table: &Table, notes: &[&str]) -> String {
+    let all: Vec<String> = table.lines().collect();
+    let first_row = all.len() - table.row_iter().count().min(all.len());
+    let mut text = String::new();
+    for (i, line) in all.iter().enumerate() {
+        let row = i.checked_sub(first_row);
+        let note = row
+            .and_then(|row| notes.get(row))
+            .filter(|note| !note.is_empty());
+        let _ = match note {
+            Some(note) => writeln!(text, "{}  {note}", line.trim_end()),
+            None => writeln!(text, "{}", line.trim_end()),
+        };
+    }
+    text
+}
+
+/// A sentence in lines of at most [`COLUMNS`], all but the first indented.
+fn wrapped(sentence: &str) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in sentence.split(' ') {
+        let width = word.chars().count();
+        if column > 0 && column + 1 + width > COLUMNS {
+            text += "\n ";
+            column = 1;
+        }
+        if column > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text += word;
+        column += width;
+    }
+    text.replace(TIE, " ") + "\n"
+}
+
+/// A space at which no line is broken.
+const TIE: char = '\u{a0}';
+
+/// Text that stays on one line.
+fn tied(text: &str) -> String {
+    text.replace(' ', &TIE.to_string())
+}
+
+/// The importance of every layer: block influence, how sparse its output is (Hoyer), and nats lost
+/// by family.
+pub fn profile(profile: &Profile) -> String {
+    let columns: Vec<String> = profile
+        .original
+        .iter()
+        .map(|score| format!("{}/{}", score.family, short(&score.protocol.to_string())))
+        .collect();
+    let mut header = vec!["layer", "influence", "sparsity"];
+    header.extend(columns.iter().map(String::as_str));
+    let mut rows = table(&header, 0);
+    for layer in &profile.layers {
+        let hoyer = layer.hoyer();
+        let mut row = vec![
+            layer.layer.to_string(),
+            format!("{:.3}", layer.influence),
+            hoyer.map_or("–".to_owned(), |hoyer| format!("{hoyer:.3}")),
+        ];
+        row.extend(layer.drops.iter().map(|drop| format!("{:+.3}", drop.nats)));
+        rows.add_row(row);
+    }
+    lines(&rows)
+}
+
+fn short(protocol: &str) -> &str {
+    protocol.get(..3).unwrap_or(protocol)
+}
+
+/// Which layers go, and what each step cost.
+pub fn plan(plan: &Plan) -> String {
+    let mut text = format!(
+        "keep {} of {} layers: {}\ndrop {}\n",
+        plan.keep.len(),
+        plan.n_layers,
+        plan.keep,
+        crate::arch::ranges(&plan.dropped)
+    );
+    if !plan.steps.is_empty() {
+        let families: Vec<String> = plan.objective.keys().map(ToString::to_string).collect();
+        let mut header = vec!["dropped", "loss"];
+        header.extend(families.iter().map(String::as_str));
+        let mut rows = table(&header, 0);
+        for step in &plan.steps {
+            let mut row = vec![
+                crate::arch::ranges(&step.layers),
+                format!("{:+.3}", step.loss),
+            ];
+            let fall = |family| step.families.get(family).copied().unwrap_or(0.0);
+            row.extend(plan.objective.keys().map(|f| format!("{:+.3}", fall(f))));
+            rows.add_row(row);
+        }
+        let _ = write!(text, "\n{}", lines(&rows));
+    }
+    text
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", whole(share))
+}
+
+/// A share in whole percent, where nothing is never negative.
+fn whole(share: f64) -> f64 {
+    (share * 100.0).round() + 0.0
+}
+
+/// Percent of a share with its interval: 87 % [71, 102].
+fn share(interval: Interval) -> String {
+    let [low, high] = [interval.low, interval.high].map(whole);
+    format!("{} [{low:.0}, {high:.0}]", percent(interval.estimate))
+}
+
+/// Points of a difference with its interval: -12 [-25, +2].
+fn points(interval: Interval) -> String {
+    let [change, low, high] = [interval.estimate, interval.low, interval.high].map(whole);
+    format!("{change:+.0} [{low:+.0}, {high:+.0}]")
+}
