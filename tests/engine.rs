@@ -102,7 +102,7 @@ fn observing_says_in_which_row_each_prompt_ends() {
     let order: Vec<usize> = seen.iter().map(|(question, _)| *question).collect();
     assert_eq!(order, (0..questions.len()).collect::<Vec<_>>());
     for (question, state) in seen.iter().step_by(4) {
-        let prompt = &questions[*question].prompt;
+        let prompt = &questions[*question].candidates[0].prompt;
         let positions: Vec<usize> = (0..prompt.len()).collect();
         let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
         let frame = model.frame(&positions, prompt.len(), &visible).unwrap();

@@ -1,9 +1,8 @@
 //! What an answer is worth: the harness's metrics of one item.
 
 use super::engine::Likelihood;
-use super::question::{Question, best};
 use crate::suite::harness::Metric;
-use crate::suite::{Answer, Check, Written};
+use crate::suite::{Answer, Ask, Check, Written};
 use serde::{Deserialize, Serialize};
 
 /// One metric's value for one item.
@@ -17,28 +16,45 @@ pub struct Measured {
     pub weight: f64,
 }
 
-/// The metrics of a question that was answered; of generated text `said` is the text up to the
-/// first stop string.
-pub(super) fn judge(
-    question: &Question,
-    likelihoods: &[Likelihood],
-    said: Option<&str>,
-) -> Vec<Measured> {
-    let metrics = question.ask.metrics.iter();
-    match (&question.ask.answer, said) {
+/// The index of the highest value; the first of equals.
+pub(super) fn best(values: impl Iterator<Item = f64>) -> usize {
+    let mut best = (0, f64::NEG_INFINITY);
+    for (i, value) in values.enumerate() {
+        if value > best.1 {
+            best = (i, value);
+        }
+    }
+    best.0
+}
+
+/// Whether the likeliest option is a right one, or of a single text whether each of its tokens is
+/// the likeliest.
+pub(super) fn is_right(ask: &Ask, likelihoods: &[Likelihood]) -> bool {
+    let right = ask.right();
+    match right.is_empty() {
+        true => likelihoods.iter().all(|likelihood| likelihood.greedy),
+        false => right.contains(&best(likelihoods.iter().map(|l| l.log_prob))),
+    }
+}
+
+/// The metrics of an item that was asked this way: the likelihoods of its options (of a long text,
+/// of its windows), or `said`, the generated text up to the first stop string.
+pub fn judge(ask: &Ask, likelihoods: &[Likelihood], said: Option<&str>) -> Vec<Measured> {
+    let metrics = ask.metrics.iter();
+    match (&ask.answer, said) {
         (Answer::Written(written), Some(said)) => metrics
             .flat_map(|metric| compared(metric, written, said))
             .collect(),
         _ => metrics
-            .filter_map(|metric| likely(question, metric, likelihoods))
+            .filter_map(|metric| likely(ask, metric, likelihoods))
             .collect(),
     }
 }
 
-fn likely(question: &Question, metric: &Metric, likelihoods: &[Likelihood]) -> Option<Measured> {
+fn likely(ask: &Ask, metric: &Metric, likelihoods: &[Likelihood]) -> Option<Measured> {
     let name = metric.kind.name;
     let sum: f64 = likelihoods.iter().map(|l| l.log_prob).sum();
-    let (value, weight) = match (&question.ask.answer, name) {
+    let (value, weight) = match (&ask.answer, name) {
         (Answer::Options { texts, right } | Answer::Inputs { texts, right, .. }, _) => {
             let length: fn(&str) -> usize = match name {
                 "acc_norm" => |text| text.chars().count(),
@@ -49,7 +65,7 @@ fn likely(question: &Question, metric: &Metric, likelihoods: &[Likelihood]) -> O
             let chosen = best(shares.map(|(l, text)| l.log_prob / length(text) as f64));
             (f64::from(u8::from(right.contains(&chosen))), 1.0)
         }
-        (Answer::Text(_), "acc") => (f64::from(u8::from(question.is_right(likelihoods))), 1.0),
+        (Answer::Text(_), "acc") => (f64::from(u8::from(is_right(ask, likelihoods))), 1.0),
         (Answer::Text(_), _) => (sum, 1.0),
         (Answer::Passage { words, .. }, "word_perplexity") => (sum, *words as f64),
         (Answer::Passage { bytes, .. }, _) => (sum, *bytes as f64),

@@ -16,7 +16,7 @@ mod tree;
 
 pub use engine::{Engine, Likelihood, layer_passes};
 pub use generate::{Generated, generate};
-pub use judge::{Measured, accepts};
+pub use judge::{Measured, accepts, judge};
 pub use log::{Run, Samples};
 pub use outcome::{Health, Log, NoLog, Outcome, outcomes};
 pub use perplexity::{Perplexity, perplexity};

@@ -2,8 +2,8 @@
 
 use super::engine::{Engine, Likelihood};
 use super::generate::{Generated, generate};
-use super::judge::{Measured, judge};
-use super::question::{Question, best};
+use super::judge::{Measured, best, judge};
+use super::question::Question;
 use super::{Progress, Share};
 use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
@@ -180,11 +180,7 @@ fn outcome(
             texts.get(best).copied().unwrap_or_default().to_owned()
         }
     };
-    let metrics = judge(
-        question,
-        likelihoods,
-        generated.as_ref().map(|_| said.as_str()),
-    );
+    let metrics = judge(ask, likelihoods, generated.as_ref().map(|_| said.as_str()));
     let correct = match metrics.first() {
         Some(main) if generated.is_some() => main.value > 0.0,
         _ => question.is_right(likelihoods),

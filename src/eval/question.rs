@@ -1,6 +1,7 @@
 //! An item under a protocol, as tokens.
 
 use super::Likelihood;
+use super::judge::is_right;
 use crate::convert::vocabulary::{ChatTemplate, Message as Turn, Speaker, TextTokenizer};
 use crate::suite::{Answer, Ask, Item, Message, Protocol, Role, Task};
 use anyhow::{Context, Result, ensure};
@@ -74,11 +75,7 @@ impl Question<'_> {
     /// Whether the likeliest option is a right one, or of a single text whether each of its
     /// tokens is the likeliest.
     pub fn is_right(&self, likelihoods: &[Likelihood]) -> bool {
-        let right = self.ask.right();
-        match right.is_empty() {
-            true => likelihoods.iter().all(|likelihood| likelihood.greedy),
-            false => right.contains(&best(likelihoods.iter().map(|l| l.log_prob))),
-        }
+        is_right(self.ask, likelihoods)
     }
 }
 
@@ -114,17 +111,6 @@ fn chats(chat: &ChatTemplate, ask: &Ask) -> Result<Vec<String>> {
         Ok(chat.render(&turns, true)?)
     };
     questions.into_iter().map(chat).collect()
-}
-
-/// The index of the highest value; the first of equals.
-pub(super) fn best(values: impl Iterator<Item = f64>) -> usize {
-    let mut best = (0, f64::NEG_INFINITY);
-    for (i, value) in values.enumerate() {
-        if value > best.1 {
-            best = (i, value);
-        }
-    }
-    best.0
 }
 
 /// Every way in which the protocols can ask the items, those with a common beginning together.
