@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// A slice of fewer questions is not tested: it could show nothing, and would cost the others
 /// power.
-const SLICE_QUESTIONS: usize = 10;
+pub(super) const SLICE_QUESTIONS: usize = 10;
 
 /// What was retained of a family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Slices against their counterparts: which side of an ability was lost.
 
 use super::answers::{Answer, Answers, right};
+use super::cells::SLICE_QUESTIONS;
 use crate::eval::stats::{Interval, bootstrap};
 use crate::suite::{Family, Protocol};
 use serde::{Deserialize, Serialize};
@@ -60,18 +61,23 @@ pub struct Side {
 }
 
 impl Contrast {
-    /// The side that lost more, then the other, where that is certain and means something: the
-    /// original was above chance on both sides, and the pruned model is not down to guessing on
-    /// both, where what differs is only what there was to lose.
+    /// Whether the sides can be compared: enough questions on both, the original above chance on
+    /// both, and the pruned model not down to guessing on both, where what differs is only what
+    /// there was to lose.
+    pub fn is_fair(&self) -> bool {
+        let [first, second] = &self.sides;
+        let able = |side: &Side| side.n >= SLICE_QUESTIONS && side.above_chance;
+        able(first) && able(second) && (first.still_above_chance || second.still_above_chance)
+    }
+
+    /// The side that lost more, then the other, where they can be compared and it is certain.
     pub fn finding(&self) -> Option<[&Side; 2]> {
         let [first, second] = &self.sides;
-        let had_both = first.above_chance && second.above_chance;
-        let has_some = first.still_above_chance || second.still_above_chance;
         let sides = match self.second_lost_more.low > 0.0 {
             true => [second, first],
             false => [first, second],
         };
-        (had_both && has_some && self.second_lost_more.excludes_zero()).then_some(sides)
+        (self.is_fair() && self.second_lost_more.excludes_zero()).then_some(sides)
     }
 
     /// How much more accuracy the one side of [`Contrast::finding`] lost than the other.

@@ -138,6 +138,7 @@ fn a_slice_of_few_questions_is_shown_and_not_tested() {
     let comparison = compare(&few(true), &few(false));
     assert_eq!(comparison.slices[0].n, 9);
     assert_eq!(comparison.slices[0].p_holm, None);
+    assert!(verdict(&comparison).contains("too few questions to tell"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tables and sentences for a terminal of 100 columns.
 
+mod findings;
 mod summary;
 mod verdict;
 
@@ -156,4 +157,12 @@ fn share(interval: Interval) -> String {
 fn points(interval: Interval) -> String {
     let [change, low, high] = [interval.estimate, interval.low, interval.high].map(whole);
     format!("{change:+.0} [{low:+.0}, {high:+.0}]")
+}
+
+/// A p to three digits.
+fn probability(p: f64) -> String {
+    match p < 0.001 {
+        true => "<0.001".to_owned(),
+        false => format!("{p:.3}"),
+    }
 }

@@ -1,114 +1,25 @@
 //! The verdict: original against pruned.
 
-use super::{noted_lines, percent, points, share, table, tied, whole, wrapped};
+use super::findings::findings;
+use super::{noted_lines, percent, points, probability, share, table, whole, wrapped};
 use crate::eval::stats::Interval;
 use crate::report::{ModelFile, Report};
 use crate::verify::{
-    Comparison, Contrast, FamilyResolution, FamilyRetention, GateResult, HealthChange, Recall,
-    Resolution, Retention, Side,
+    Comparison, FamilyResolution, FamilyRetention, GateResult, HealthChange, Resolution, Retention,
 };
 
 /// The verdict, what broke silently first, and with `slices` the table's rows by slice too.
 pub fn report(report: &Report, slices: bool) -> String {
     let comparison = &report.comparison;
-    let breaks = comparison.silent_breaks().into_iter();
-    let breaks: String = breaks
-        .map(|slice| silent_break(slice, comparison))
-        .collect();
-    let contrasts: String = comparison.contrasts.iter().filter_map(contrast).collect();
-    let recall: String = comparison.recall.iter().filter_map(recall).collect();
     let gates: String = report.gates.iter().map(gate_line).collect();
     let parts = [
-        breaks + &contrasts + &recall,
+        findings(comparison),
         cells(comparison, slices),
         health(&comparison.health),
         size(&report.original, &report.pruned) + &gates + &resolution(&report.resolution),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n")
-}
-
-fn silent_break(slice: &Retention, comparison: &Comparison) -> String {
-    let mut cells = comparison.cells.iter();
-    let whole = cells.find(|c| (c.family, c.protocol) == (slice.family, slice.protocol));
-    let whole = whole.map(|cell| format!(" The mean of the family hides it: {}.", change(cell)));
-    wrapped(&format!(
-        "fell silently: {}, {}, slice {}: {}, p {} (Holm).{}",
-        slice.family,
-        slice.protocol,
-        slice.slice.as_deref().unwrap_or_default(),
-        change(slice),
-        slice.p_holm.map(probability).unwrap_or_default(),
-        whole.unwrap_or_default()
-    ))
-}
-
-/// 60 % → 30 %, -30 points [-45, -12]
-fn change(cell: &Retention) -> String {
-    let levels = tied(&format!(
-        "{} → {}",
-        percent(cell.original),
-        percent(cell.pruned)
-    ));
-    format!("{levels}, {}", in_points(cell.difference, true))
-}
-
-/// -30 points [-45, -12]; the signs only where they are wanted.
-fn in_points(difference: Interval, signed: bool) -> String {
-    let text = points(difference).replacen(" [", " points [", 1);
-    match signed {
-        true => tied(&text),
-        false => tied(&text.replace('+', "")),
-    }
-}
-
-fn contrast(contrast: &Contrast) -> Option<String> {
-    let [more, less] = contrast.finding()?;
-    let side = |side: &Side| {
-        let (before, after) = (percent(side.original), percent(side.pruned));
-        tied(&format!("{} {before} → {after}, n {}", side.slice, side.n))
-    };
-    Some(wrapped(&format!(
-        "{}, {}: {} lost {} more than {} ({}; {}).",
-        contrast.family,
-        contrast.protocol,
-        more.slice,
-        in_points(contrast.how_much_more(), false),
-        less.slice,
-        side(more),
-        side(less),
-    )))
-}
-
-fn recall(recall: &Recall) -> Option<String> {
-    if recall.gone == 0 || !recall.above_chance {
-        return None;
-    }
-    let found = [
-        (
-            recall.lost_from_weights,
-            "it still gives from the context: lost from the weights",
-        ),
-        (
-            recall.reading_damaged,
-            "not even from the context, as the original does: the reading circuit is damaged",
-        ),
-        (
-            recall.undecided,
-            "neither model gives from the context: nothing can be told",
-        ),
-    ];
-    let found = found.iter().filter(|(n, _)| *n > 0);
-    let found: Vec<String> = found.map(|(n, what)| format!("{n} {what}")).collect();
-    Some(wrapped(&format!(
-        "{}, {}: of {} facts asked both ways the original knows {}; {} of them are gone. Of these, {}.",
-        recall.family,
-        recall.protocol,
-        recall.n,
-        recall.known,
-        recall.gone,
-        found.join("; ")
-    )))
 }
 
 const HEADER: [&str; 10] = [
@@ -173,10 +84,14 @@ fn cells(comparison: &Comparison, slices: bool) -> String {
     noted_lines(&rows, &notes) + &wrapped(&legend)
 }
 
+/// What there is to say of a slice that was not tested.
+const TOO_FEW: &str = "too few questions to tell";
+
 fn note_of(cell: &Retention) -> &'static str {
-    match cell.above_chance {
-        true => "",
-        false => NOT_ABOVE_CHANCE,
+    match (cell.p_holm, cell.above_chance) {
+        (None, _) => TOO_FEW,
+        (_, false) => NOT_ABOVE_CHANCE,
+        _ => "",
     }
 }
 
@@ -188,12 +103,12 @@ fn row(name: &str, cell: &Retention) -> Vec<String> {
         format!("{:.3}", cell.original),
         format!("{:.3}", cell.pruned),
     ];
-    if cell.above_chance {
+    if let (Some(p_holm), true) = (cell.p_holm, cell.above_chance) {
         let dash = || "–".to_owned();
         row.extend([
             points(cell.difference),
             probability(cell.p),
-            cell.p_holm.map_or_else(dash, probability),
+            probability(p_holm),
             cell.retained.map_or_else(dash, bare_share),
             cell.min_detectable
                 .map_or_else(dash, |loss| format!("{:.0}", whole(loss))),
@@ -315,11 +230,4 @@ fn range(values: impl Iterator<Item = usize> + Clone) -> String {
 /// Percent with their interval, in a column that says percent: 87 [71, 102].
 fn bare_share(interval: Interval) -> String {
     share(interval).replacen(" %", "", 1)
-}
-
-fn probability(p: f64) -> String {
-    match p < 0.001 {
-        true => "<0.001".to_owned(),
-        false => format!("{p:.3}"),
-    }
 }
