@@ -54,6 +54,9 @@ pub enum Error {
         problem: String,
         remedy: String,
     },
+    /// A repository on the hub could not be fetched; the problem says what to do.
+    #[error("{repo}: {problem}")]
+    Hub { repo: String, problem: String },
     /// The output cannot go where it was asked for.
     #[error("cannot write to {}: {problem}", path.display())]
     Target { path: PathBuf, problem: String },

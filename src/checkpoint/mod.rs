@@ -11,6 +11,7 @@ mod error;
 mod file;
 pub mod gguf;
 mod hf;
+pub mod hub;
 mod interrupt;
 mod output;
 pub mod safetensors;

@@ -1,0 +1,6 @@
+//! Downloads from a server that speaks the hub's protocol, and misbehaves.
+
+mod faults;
+mod layout;
+mod refusals;
+mod server;
