@@ -123,6 +123,7 @@ fn prompts_examples_filters_and_metrics_are_the_harnesss() {
             data: vec![data.path().to_owned()],
             num_fewshot: shots.map(|n| n as usize),
             limit: None,
+            download: None,
         };
         let task = opened(name, &options);
         let expected = run["items"].as_array().unwrap();

@@ -27,6 +27,9 @@ pub(super) struct SuiteOptions {
     /// Folder with the tasks' datasets, JSON lines or Parquet; may be repeated
     #[arg(long, value_name = "DIR")]
     data: Vec<PathBuf>,
+    /// Fetch from the hub what no such folder holds
+    #[arg(long)]
+    download: bool,
     /// Examples before each item, instead of the task's own number
     #[arg(long, value_name = "N")]
     num_fewshot: Option<usize>,
@@ -47,6 +50,9 @@ impl SuiteOptions {
             data: self.data.clone(),
             num_fewshot: self.num_fewshot,
             limit: self.limit,
+            download: self
+                .download
+                .then_some(|dataset| eprintln!("note: fetching {dataset}")),
         }
     }
 

@@ -282,7 +282,7 @@ fn a_suite_that_cannot_be_read_is_refused() {
             ),
             (
                 "prune --keep 3 --suite nothing tiny out.gguf",
-                &["nothing", "no *.json task file"],
+                &["nothing", "no *.json or *.yaml task file"],
             ),
             ("eval tiny --suite broken", &["task.json"]),
             (

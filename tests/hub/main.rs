@@ -4,3 +4,4 @@ mod faults;
 mod layout;
 mod refusals;
 mod server;
+mod tasks;

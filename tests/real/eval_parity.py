@@ -10,6 +10,7 @@ Both use two threads. The harness runs its own task files; only where the docume
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -103,7 +104,7 @@ def harness_files(task, data, folder, documents, limit):
         (out / f"{name}.yaml").write_text(
             f"include: {include}\ntask: {name}\ndataset_path: json\ndataset_name: null\ndataset_kwargs: {kwargs}\n"
             + "".join(f"{kind}_split: null\n" for kind in ("training", "validation", "test")
-                      if {"training": "train"}.get(kind, kind) not in files and kind != split))
+                      if {"training": "train"}.get(kind, kind) not in files and (task, kind) != ("blimp", "validation")))
         indices[name] = group
 
     if task.startswith("mmlu") or task == "blimp":
@@ -123,6 +124,16 @@ def harness_files(task, data, folder, documents, limit):
     return out, indices
 
 
+def tokenizer(model, folder):
+    """tokenizer.json as it stands: for the class GPT2Tokenizer transformers 5 makes its own splitting of digits."""
+    copy = folder / "tokenizer"
+    copy.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(model) / "tokenizer.json", copy)
+    config = json.loads((Path(model) / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": "PreTrainedTokenizerFast"}))
+    return str(copy)
+
+
 def harness(model, task, data, folder, limit):
     """Runs in a process of its own, so that its memory is its own."""
     import torch
@@ -133,7 +144,7 @@ def harness(model, task, data, folder, limit):
     torch.set_num_threads(int(THREADS))
     documents = prepare(task, data, folder)
     include, indices = harness_files(task, data, folder, documents, limit)
-    lm = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8)
+    lm = HFLM(pretrained=model, tokenizer=tokenizer(model, folder), dtype="float32", device="cpu", batch_size=8)
     begin = time.perf_counter()
     results = simple_evaluate(lm, tasks=list(indices), task_manager=TaskManager(include_path=str(include)),
                               num_fewshot=SHOTS.get(task), limit=limit, bootstrap_iters=0, log_samples=True)

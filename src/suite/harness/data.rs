@@ -3,6 +3,8 @@
 
 use super::definition::{Definition, Splits};
 use super::template::Document;
+use crate::checkpoint;
+use crate::checkpoint::hub::{self, Kind, Repo};
 use crate::suite::Error;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value as Json;
@@ -24,6 +26,8 @@ pub(super) struct Source<'a> {
     pub folder: &'a Path,
     /// The folders that the user named.
     pub roots: &'a [PathBuf],
+    /// Whether the hub is asked for what they lack; see [`super::Options::download`].
+    pub download: Option<fn(&str)>,
 }
 
 impl<'a> Source<'a> {
@@ -78,19 +82,22 @@ impl<'a> Source<'a> {
         if let Some(names) = self.definition.data_files.get(split) {
             return names.iter().map(|name| self.named(split, name)).collect();
         }
-        if self.roots.is_empty() {
-            let problem = format!(
-                "of {} is needed: name the folder that holds it with --data DIR",
-                self.definition.dataset_path
-            );
-            return Err(self.missing(split, problem));
-        }
         let folders = self.folders();
         for folder in &folders {
             let files = self.matching(folder, split);
             if !files.is_empty() {
                 return Ok(files);
             }
+        }
+        if let Some(tell) = self.download {
+            return self.fetched(split, tell);
+        }
+        if self.roots.is_empty() {
+            let problem = format!(
+                "of {} is needed: name the folder that holds it with --data DIR, or fetch it with --download",
+                self.definition.dataset_path
+            );
+            return Err(self.missing(split, problem));
         }
         let shown: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
         let problem = format!(
@@ -100,6 +107,34 @@ impl<'a> Source<'a> {
             shown.join(", ")
         );
         Err(self.missing(split, problem))
+    }
+
+    /// The split's files in the dataset's repository on the hub.
+    fn fetched(&self, split: &str, tell: fn(&str)) -> Result<Vec<PathBuf>, Error> {
+        let name = self.definition.dataset_path.as_str();
+        let failed = |e: checkpoint::Error| self.missing(split, format!("of {name}: {e}"));
+        let repo = Repo::parse(Kind::Dataset, &format!("{}{name}", hub::PREFIX)).map_err(failed)?;
+        let places = self.inside();
+        let wanted = |file: &str| {
+            let path = Path::new(file);
+            let folder = path.parent().and_then(Path::to_str).unwrap_or_default();
+            self.is_of(path, split) && places.iter().any(|place| place == folder)
+        };
+        tell(name);
+        let snapshot = hub::fetch(&repo, wanted, |_| ()).map_err(failed)?;
+        let found = places
+            .iter()
+            .map(|place| self.matching(&snapshot.join(place), split));
+        found
+            .into_iter()
+            .find(|files| !files.is_empty())
+            .ok_or_else(|| self.missing(split, format!("of {name} is not on the hub")))
+    }
+
+    /// Where in a dataset its files are, best first.
+    fn inside(&self) -> Vec<String> {
+        let name = self.definition.dataset_name.clone().into_iter();
+        name.chain(["", "data"].map(str::to_owned)).collect()
     }
 
     /// A file that the definition names: beside it, or in the user's folders.
@@ -120,14 +155,7 @@ impl<'a> Source<'a> {
     fn folders(&self) -> Vec<PathBuf> {
         let path = self.definition.dataset_path.as_str();
         let base = path.rsplit('/').next().unwrap_or(path);
-        let inside = ["", "data"].map(str::to_owned).into_iter();
-        let inside: Vec<String> = self
-            .definition
-            .dataset_name
-            .clone()
-            .into_iter()
-            .chain(inside)
-            .collect();
+        let inside = self.inside();
         let mut folders: Vec<PathBuf> = Vec::new();
         for root in self.roots {
             for place in [
@@ -148,31 +176,27 @@ impl<'a> Source<'a> {
     }
 
     fn matching(&self, folder: &Path, split: &str) -> Vec<PathBuf> {
-        let task = &self.definition.task;
-        let stems = [split.to_owned(), format!("{task}_{split}"), task.clone()];
-        let fits = |stem: &str| {
-            let sharded = stem
-                .strip_prefix(split)
-                .is_some_and(|rest| rest.starts_with('-'));
-            sharded || stems.iter().any(|wanted| wanted == stem)
-        };
         let entries = folder.read_dir().into_iter().flatten().flatten();
         let mut files: Vec<PathBuf> = entries
             .map(|entry| entry.path())
-            .filter(|path| {
-                let ending = path
-                    .extension()
-                    .and_then(|e| e.to_str())
-                    .unwrap_or_default();
-                let stem = path
-                    .file_stem()
-                    .and_then(|s| s.to_str())
-                    .unwrap_or_default();
-                ENDINGS.contains(&ending) && fits(stem) && path.is_file()
-            })
+            .filter(|path| self.is_of(path, split) && path.is_file())
             .collect();
         files.sort();
         files
+    }
+
+    /// Whether a file's name says that it holds the split.
+    fn is_of(&self, path: &Path, split: &str) -> bool {
+        let task = &self.definition.task;
+        let part = |part: Option<&std::ffi::OsStr>| {
+            part.and_then(|p| p.to_str()).unwrap_or_default().to_owned()
+        };
+        let (stem, ending) = (part(path.file_stem()), part(path.extension()));
+        let named = stem == split || stem == format!("{task}_{split}") || stem == *task;
+        let sharded = stem
+            .strip_prefix(split)
+            .is_some_and(|rest| rest.starts_with('-'));
+        ENDINGS.contains(&ending.as_str()) && (named || sharded)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Options {
     pub num_fewshot: Option<usize>,
     /// Only the first documents of each task.
     pub limit: Option<usize>,
+    /// Fetches what no folder holds from the hub; it is told the dataset's name before.
+    pub download: Option<fn(&str)>,
 }
 
 /// Reads a definition and its documents.
@@ -56,6 +58,7 @@ fn task(path: &Path, folder: &Path, root: Node, options: &Options) -> Result<Tas
         definition: &definition,
         folder,
         roots: &options.data,
+        download: options.download,
     };
     let pool = match &source.fewshot(options.num_fewshot)? {
         Some(split) => source.documents(split)?,
