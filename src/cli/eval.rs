@@ -78,13 +78,19 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         log.as_mut(),
     )?;
     drop(progress);
+    let harness = harness_results(&suite, &outcomes);
     let evaluation = Evaluation {
         schema_version: SCHEMA_VERSION,
         slim: env!("CARGO_PKG_VERSION").to_owned(),
         model: file,
         suite: suite.name.clone(),
         truncated: questions.iter().filter(|q| q.truncated > 0).count(),
-        harness: harness_results(&suite, &outcomes),
+        results: harness.results,
+        configs: harness.configs,
+        versions: harness.versions,
+        n_shot: harness.n_shot,
+        higher_is_better: harness.higher_is_better,
+        n_samples: harness.n_samples,
         summary: summarise(&outcomes),
         outcomes,
     };
@@ -95,7 +101,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         true => show_json(&evaluation)?,
         false => {
             if args.suite.names_tasks() {
-                show(&tasks::table(&evaluation.harness))?;
+                show(&tasks::table(&evaluation))?;
                 show("\n")?;
             }
             show(&terminal::summary(&evaluation.summary, args.slices))?;

@@ -21,16 +21,6 @@ pub struct Run {
     pub asked: String,
 }
 
-/// One question's line.
-#[derive(Serialize, Deserialize)]
-struct Line {
-    doc_id: String,
-    /// The prompt as text; of several inputs the first.
-    prompt: String,
-    #[serde(flatten)]
-    outcome: Outcome,
-}
-
 /// A file of outcomes that grows.
 pub struct Samples {
     path: PathBuf,
@@ -62,8 +52,8 @@ impl Samples {
             match good {
                 0 => Self::check(path, run, &line)?,
                 _ => {
-                    let line: Line = serde_json::from_str(&line).with_context(what)?;
-                    known.insert(key(&line.outcome), line.outcome);
+                    let outcome: Outcome = serde_json::from_str(&line).with_context(what)?;
+                    known.insert(key(&outcome), outcome);
                 }
             }
             good += read;
@@ -137,11 +127,9 @@ impl Log for Samples {
             if self.known.contains_key(&key(outcome)) {
                 continue;
             }
-            text += &serde_json::to_string(&Line {
-                doc_id: outcome.id.clone(),
-                prompt: question.text.clone(),
-                outcome: outcome.clone(),
-            })?;
+            let mut line = serde_json::to_value(outcome)?;
+            line["prompt"] = question.text.as_str().into();
+            text += &line.to_string();
             text.push('\n');
         }
         let written = self.file.write_all(text.as_bytes());

@@ -23,4 +23,4 @@ pub use perplexity::{Perplexity, perplexity};
 pub use progress::{Progress, Share, Silent};
 pub use question::{Asking, Candidate, Question, questions};
 pub use summary::{Cell, HealthCell, Summary, summarise};
-pub use tasks::harness_results;
+pub use tasks::{HarnessResults, harness_results};

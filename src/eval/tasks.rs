@@ -8,9 +8,20 @@ use crate::suite::{Protocol, Suite, Task};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// `results`, `versions`, `n-shot`, `higher_is_better`, `n-samples` and `configs` of the harness's
-/// results file. A task that is asked under several protocols has a row for each, `TASK/PROTOCOL`.
-pub fn harness_results(suite: &Suite, outcomes: &[Outcome]) -> Map<String, Value> {
+/// Parts of the harness's results file, each an object with a row a task.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the harness's own names")]
+pub struct HarnessResults {
+    pub results: Value,
+    pub configs: Value,
+    pub versions: Value,
+    pub n_shot: Value,
+    pub higher_is_better: Value,
+    pub n_samples: Value,
+}
+
+/// Sums up outcomes in the harness's words. A task that is asked under several protocols has a row for each, `TASK/PROTOCOL`.
+pub fn harness_results(suite: &Suite, outcomes: &[Outcome]) -> HarnessResults {
     let mut rows: BTreeMap<(&str, Protocol), Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes {
         let key = (outcome.task.as_str(), outcome.protocol);
@@ -29,10 +40,15 @@ pub fn harness_results(suite: &Suite, outcomes: &[Outcome]) -> Map<String, Value
             parts.entry(part).or_default().insert(row.clone(), value);
         }
     }
-    let parts = parts.into_iter();
-    parts
-        .map(|(part, rows)| (part.to_owned(), rows.into()))
-        .collect()
+    let mut part = |name: &str| Value::from(parts.remove(name).unwrap_or_default());
+    HarnessResults {
+        results: part("results"),
+        configs: part("configs"),
+        versions: part("versions"),
+        n_shot: part("n-shot"),
+        higher_is_better: part("higher_is_better"),
+        n_samples: part("n-samples"),
+    }
 }
 
 fn parts_of(task: &Task, row: &str, outcomes: &[&Outcome]) -> [(&'static str, Value); 6] {

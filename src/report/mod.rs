@@ -7,6 +7,7 @@ use crate::eval::Outcome;
 use crate::plan::Plan;
 use crate::verify::{Comparison, GateResult, Resolution};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The version of the report's file format.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -66,10 +67,20 @@ pub struct Evaluation {
     pub suite: String,
     /// Prompts that lost their beginning because they did not fit the context.
     pub truncated: usize,
-    /// The tasks' results as lm-evaluation-harness writes them: `results`, `configs`, `versions`,
-    /// `n-shot`, `higher_is_better` and `n-samples`.
-    #[serde(flatten)]
-    pub harness: serde_json::Map<String, serde_json::Value>,
+    /// The tasks' metrics, as lm-evaluation-harness writes them; so are the next five.
+    pub results: Value,
+    /// The tasks' terms.
+    pub configs: Value,
+    /// The versions of their definitions.
+    pub versions: Value,
+    /// Examples before each item.
+    #[serde(rename = "n-shot")]
+    pub n_shot: Value,
+    /// Which way is up, by metric.
+    pub higher_is_better: Value,
+    /// Documents, and how many of them were asked.
+    #[serde(rename = "n-samples")]
+    pub n_samples: Value,
     /// The tables.
     pub summary: crate::eval::Summary,
     /// Every question's result.

@@ -1,20 +1,19 @@
 //! The tasks' results as the table that lm-evaluation-harness prints.
 
+use super::Evaluation;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 const COLUMNS: [&str; 8] = [
     "Tasks", "Version", "Filter", "n-shot", "Metric", "", "Value", "Stderr",
 ];
 
-/// A Markdown table of `results`, `versions` and `n-shot`; see
-/// [`crate::eval::harness_results`].
-pub fn table(harness: &Map<String, Value>) -> String {
+/// A Markdown table of `results`, `versions` and `n-shot`.
+pub fn table(evaluation: &Evaluation) -> String {
     let mut table = Table::new();
     table.load_preset(ASCII_MARKDOWN).set_header(COLUMNS);
-    let part = |name: &str| harness.get(name).and_then(Value::as_object);
-    for (task, result) in part("results").into_iter().flatten() {
-        let of_task = |name: &str| match part(name).and_then(|rows| rows.get(task)) {
+    for (task, result) in evaluation.results.as_object().into_iter().flatten() {
+        let of_task = |part: &Value| match part.get(task) {
             Some(Value::String(text)) => text.clone(),
             Some(value) => value.to_string(),
             None => String::new(),
@@ -28,16 +27,19 @@ pub fn table(harness: &Map<String, Value>) -> String {
                 continue;
             }
             let stderr = result.get(format!("{metric}_stderr,{filter}"));
-            let up = part("higher_is_better").and_then(|rows| rows.get(task)?.get(metric));
+            let up = evaluation
+                .higher_is_better
+                .get(task)
+                .and_then(|row| row.get(metric));
             table.add_row([
                 if first { task.clone() } else { String::new() },
                 if first {
-                    of_task("versions")
+                    of_task(&evaluation.versions)
                 } else {
                     String::new()
                 },
                 filter.to_owned(),
-                of_task("n-shot"),
+                of_task(&evaluation.n_shot),
                 metric.to_owned(),
                 match up.and_then(Value::as_bool) {
                     Some(false) => "↓".to_owned(),

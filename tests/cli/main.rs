@@ -11,6 +11,7 @@ mod patterns;
 mod shards;
 mod statistics;
 mod streams;
+mod tasks;
 mod tiny;
 mod wrong_models;
 mod wrong_pairs;
