@@ -83,7 +83,7 @@ def prepare(task, data, folder):
     documents = pages(data) if task == "wikitext" else [document(row) for row in rows(data, name)]
     write(folder / "hub" / place / f"{split}.jsonl", documents)
     if task == "gsm8k":
-        write(folder / "hub" / place / "train.jsonl", rows(data, "gsm8k_train_fewshot"))
+        write(folder / "hub" / place / "train.jsonl", [document(row) for row in rows(data, "gsm8k_train_fewshot")])
     if task.startswith("mmlu"):
         write(folder / "hub" / place / "dev.jsonl", rows(data, "mmlu_dev"))
     return documents
