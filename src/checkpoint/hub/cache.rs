@@ -7,9 +7,9 @@
 //!   refs/main                    the commit that main was when it was last asked for
 //! ```
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::listing::{Digest, is_plain};
@@ -64,7 +64,11 @@ impl Cache {
         let folder = parent(&path);
         fs::create_dir_all(folder).map_err(io("create", folder))?;
         let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            // As readable as the process makes its files: caches are shared.
+            let mode = Permissions::from_mode(0o666);
+            let mut file = tempfile::Builder::new()
+                .permissions(mode)
+                .tempfile_in(folder)?;
             file.write_all(commit.as_bytes())?;
             file.persist(&path).map_err(|e| e.error)
         };
