@@ -243,7 +243,10 @@ fn says(text: &str, words: &str) -> bool {
     text.match_indices(words).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + words.len()..].chars().next();
-        ![before, after].iter().flatten().any(|c| c.is_alphanumeric())
+        ![before, after]
+            .iter()
+            .flatten()
+            .any(|c| c.is_alphanumeric())
     })
 }
 
@@ -265,7 +268,9 @@ fn every_dial_of_difficulty_has_three_positions() {
             let tasks = suite.tasks.iter().filter(|task| task.family == family);
             let items = tasks.flat_map(|task| &task.items);
             let reported = items.filter(|item| item.split == Split::Report);
-            let n = reported.filter(|i| i.slices.iter().any(|s| s == slice)).count();
+            let n = reported
+                .filter(|i| i.slices.iter().any(|s| s == slice))
+                .count();
             assert!(n >= 10, "{family} {slice}: {n} items in report");
         }
     }

@@ -25,7 +25,9 @@ fn with_twins(mut sheet: Sheet) -> Sheet {
     let facts = sheet.items.clone();
     let reported = reported(&facts);
     let twins = reported.iter().enumerate();
-    sheet.items.extend(twins.map(|(i, item)| twin(item, &facts, i)));
+    sheet
+        .items
+        .extend(twins.map(|(i, item)| twin(item, &facts, i)));
     sheet
 }
 
@@ -49,7 +51,11 @@ fn twin(item: &SheetItem, facts: &[SheetItem], i: usize) -> SheetItem {
         wrong && topic(other) == topic(item) && other.target() != item.target()
     };
     let start = facts.iter().position(|fact| fact.id == item.id);
-    let after = facts.iter().cycle().skip(start.unwrap_or(0)).take(facts.len());
+    let after = facts
+        .iter()
+        .cycle()
+        .skip(start.unwrap_or(0))
+        .take(facts.len());
     let mut told: Vec<String> = [item]
         .into_iter()
         .chain(after.filter(is_rival).take(1))
@@ -59,7 +65,13 @@ fn twin(item: &SheetItem, facts: &[SheetItem], i: usize) -> SheetItem {
         told.reverse();
     }
     let mut slices = vec!["in-context".to_owned()];
-    slices.extend(item.slices.iter().filter(|s| *s != CLOSED_BOOK).skip(1).cloned());
+    slices.extend(
+        item.slices
+            .iter()
+            .filter(|s| *s != CLOSED_BOOK)
+            .skip(1)
+            .cloned(),
+    );
     SheetItem {
         id: format!("{}{TWIN}", item.id),
         slices,

@@ -119,7 +119,10 @@ mod tests {
         let splits: Vec<Split> = items.iter().map(|item| item.split).collect();
         use Split::{Calibrate, Report, Select};
         // The twins take no turns, and what only looks like one does.
-        assert_eq!(splits, [Select, Calibrate, Select, Calibrate, Report, Report]);
+        assert_eq!(
+            splits,
+            [Select, Calibrate, Select, Calibrate, Report, Report]
+        );
     }
 
     #[test]
