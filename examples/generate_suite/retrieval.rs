@@ -91,7 +91,7 @@ pub fn retrieval_people() -> Sheet {
             ),
             "reverse" => (
                 format!("Who is in the {place}?"),
-                format!("The one in the {place} is"),
+                format!("Who is in the {place}? It is"),
                 &names,
             ),
             _ => (
