@@ -177,7 +177,8 @@ fn no_wrong_option_is_accepted() {
 fn splits_are_one_to_one_to_three_in_every_task_and_slice() {
     for task in Suite::embedded().tasks {
         let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
-        for item in &task.items {
+        // A fact in the context has the split of the fact from memory, not a turn of its own.
+        for item in task.items.iter().filter(|item| !item.id.ends_with(TWIN)) {
             counts.entry(item.main_slice()).or_default()[item.split as usize] += 1;
         }
         for (slice, [calibrate, select, report]) in counts {
@@ -185,6 +186,106 @@ fn splits_are_one_to_one_to_three_in_every_task_and_slice() {
             assert!(calibrate.abs_diff(fifth) <= 1, "{} {slice}", task.name);
             assert!(select.abs_diff(fifth) <= 1, "{} {slice}", task.name);
             assert!(report >= 3 * fifth, "{} {slice}", task.name);
+        }
+    }
+}
+
+/// What the id of an item ends in that states the fact of a closed-book item in its context.
+const TWIN: &str = "/in-context";
+
+#[test]
+fn every_fact_that_is_reported_is_asked_from_memory_and_from_the_context() {
+    for task in &Suite::embedded().tasks {
+        let of = |id: &str| task.items.iter().find(|item| item.id == id);
+        for item in &task.items {
+            let fact = item.id.strip_suffix(TWIN).map(|id| of(id).expect(id));
+            let twin = of(&format!("{}{TWIN}", item.id));
+            let is_in = |item: &Item, slice: &str| item.slices.iter().any(|name| name == slice);
+            if let Some(fact) = fact {
+                assert_eq!(item.split, fact.split, "{} {}", task.name, item.id);
+                assert_eq!(item.main_slice(), "in-context", "{}", item.id);
+                assert!(is_in(fact, "closed-book") && !is_in(item, "closed-book"));
+            } else if task.family == Family::Knowledge {
+                let reports = item.split == Split::Report;
+                assert_eq!(twin.is_some(), reports, "{} {}", task.name, item.id);
+                assert!(is_in(item, "closed-book"), "{}", item.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_twin_asks_the_same_after_its_fact_and_a_rival() {
+    for sheet in Sheet::embedded() {
+        for item in &sheet.items {
+            let Some(id) = item.id.strip_suffix(TWIN) else {
+                continue;
+            };
+            let fact = sheet.items.iter().find(|fact| fact.id == id).expect(id);
+            assert_eq!(
+                (&item.question, &item.stem, &item.options, item.answer),
+                (&fact.question, &fact.stem, &fact.options, fact.answer)
+            );
+            let named = item.options.iter();
+            let named = named.filter(|option| says(&item.context, option));
+            let named: Vec<&String> = named.collect();
+            assert!(
+                named.len() >= 2 && named.iter().any(|option| *option == item.target()),
+                "{id}: {:?} names only {named:?}",
+                item.context
+            );
+        }
+    }
+}
+
+/// Whether the text has the words, not as part of others.
+fn says(text: &str, words: &str) -> bool {
+    text.match_indices(words).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + words.len()..].chars().next();
+        ![before, after]
+            .iter()
+            .flatten()
+            .any(|c| c.is_alphanumeric())
+    })
+}
+
+#[test]
+fn every_dial_of_difficulty_has_three_positions() {
+    let dials = [
+        (Family::Knowledge, ["head", "tail", "in-context"]),
+        (Family::Retrieval, ["near", "middle", "far"]),
+        (Family::Retrieval, ["few", "many", "crowd"]),
+        (Family::Reasoning, ["one-step", "two-steps", "three-steps"]),
+        (
+            Family::Language,
+            ["no-attractor", "one-attractor", "two-attractors"],
+        ),
+    ];
+    let suite = Suite::embedded();
+    for (family, slices) in dials {
+        for slice in slices {
+            let tasks = suite.tasks.iter().filter(|task| task.family == family);
+            let items = tasks.flat_map(|task| &task.items);
+            let reported = items.filter(|item| item.split == Split::Report);
+            let n = reported
+                .filter(|i| i.slices.iter().any(|s| s == slice))
+                .count();
+            assert!(n >= 10, "{family} {slice}: {n} items in report");
+        }
+    }
+}
+
+#[test]
+fn every_family_reports_on_a_hundred_and_twenty_items_in_every_protocol() {
+    let suite = Suite::embedded();
+    for &family in Family::ALL {
+        for &protocol in Protocol::ALL {
+            let served = served(&suite, family, protocol);
+            let report = served.iter().filter(|(_, i)| i.split == Split::Report);
+            // Facts of both ways count once: what is asked from memory alone is enough.
+            let n = report.filter(|(_, i)| !i.id.ends_with(TWIN)).count();
+            assert!(n >= 120, "{family} {protocol}: {n}");
         }
     }
 }

@@ -4,6 +4,14 @@ use slim::suite::{Family, Protocol, Sheet};
 
 use super::make::{Draft, Maker, capital, except, shot};
 
+/// Nouns of the other number between subject and verb, by kind of agreement.
+const ATTRACTORS: [&str; 4] = [
+    "no-attractor",
+    "one-attractor",
+    "one-attractor",
+    "two-attractors",
+];
+
 pub fn language_agreement() -> Sheet {
     let mut make = Maker::new(31);
     let nouns = [
@@ -30,7 +38,7 @@ pub fn language_agreement() -> Sheet {
         let (one, many) = word.split_once('=').unwrap_or((word, word));
         if plural { many } else { one }
     };
-    while let Some(round) = make.round(60) {
+    while let Some(round) = make.round(80) {
         let kind = ["plain", "phrase", "relative", "nested"][round % 4];
         let plural = round / 4 % 2 == 0;
         let n = make.random.pick(&nouns, 3);
@@ -56,7 +64,7 @@ pub fn language_agreement() -> Sheet {
         let wrong = format!("{} {end}", number(verb, !plural));
         let depth = if round % 4 < 2 { "shallow" } else { "deep" };
         make.add(Draft {
-            slices: [depth, kind],
+            slices: vec![depth, kind, ATTRACTORS[round % 4]],
             stem: start,
             right: &right,
             wrong: vec![&wrong],
@@ -83,7 +91,7 @@ pub fn language_embedding() -> Sheet {
         "woke up",
         "grew old",
     ];
-    while let Some(round) = make.round(60) {
+    while let Some(round) = make.round(100) {
         let kind = [
             "main-clause",
             "subject-clause",
@@ -114,7 +122,7 @@ pub fn language_embedding() -> Sheet {
             )
         };
         make.add(Draft {
-            slices: [if round % 4 < 2 { "shallow" } else { "deep" }, kind],
+            slices: vec![if round % 4 < 2 { "shallow" } else { "deep" }, kind],
             context: capital(&format!("{}, {}, and {}.", part(0), part(1), part(2))),
             question: format!("What did the {} do?", n[key]),
             stem: format!("So the {}", n[key]),
@@ -146,7 +154,7 @@ pub fn language_brackets() -> Sheet {
         let (open, close) = halves(pair);
         format!("{open} {inner} {close}")
     };
-    while let Some(round) = make.round(48) {
+    while let Some(round) = make.round(60) {
         let deep = round % 2 == 1;
         let pair = pairs[round / 2 % 4];
         let mut rest = except(&pairs, pair);
@@ -183,7 +191,7 @@ pub fn language_brackets() -> Sheet {
         };
         let closers: Vec<&str> = pairs.iter().map(|pair| halves(pair).1).collect();
         make.add(Draft {
-            slices: [
+            slices: vec![
                 if deep { "deep" } else { "shallow" },
                 if outer.is_some() {
                     "outer-open"

@@ -49,7 +49,8 @@ pub struct Maker {
 /// What differs between items; the maker adds id, order of options and answer.
 #[derive(Default)]
 pub struct Draft<'a> {
-    pub slices: [&'a str; 2],
+    /// The main slice, and what distinguishes it within.
+    pub slices: Vec<&'a str>,
     pub context: String,
     pub question: String,
     pub stem: String,
@@ -103,12 +104,7 @@ impl Maker {
         self.random.shuffle(&mut options);
         options.insert(answer, draft.right);
         SheetItem {
-            id: format!(
-                "{}-{}-{}",
-                draft.slices[0],
-                draft.slices[1],
-                self.items.len()
-            ),
+            id: format!("{}-{}", draft.slices.join("-"), self.items.len()),
             slices: draft.slices.iter().map(|s| s.to_string()).collect(),
             context: draft.context,
             question: draft.question,

@@ -6,38 +6,49 @@ use super::make::{Draft, Maker, NAMES, except, sentences, shot};
 
 const THINGS: &[&str] = &["ball", "key", "book", "lamp", "hat", "coin", "cup", "map"];
 
+/// Steps of an item: as many of one step as of several, and of these as many of two as of three.
+fn steps(round: usize) -> usize {
+    [1, 2, 1, 3][round % 4]
+}
+
+fn slices(steps: usize, kind: &str) -> Vec<&str> {
+    match steps {
+        1 => vec!["one-step", kind],
+        2 => vec!["many-steps", kind, "two-steps"],
+        _ => vec!["many-steps", kind, "three-steps"],
+    }
+}
+
 pub fn reasoning_holders() -> Sheet {
     let mut make = Maker::new(21);
-    while let Some(round) = make.round(40) {
-        let many = round % 2 == 1;
-        let names = make.random.pick(NAMES, 4);
+    while let Some(round) = make.round(60) {
+        let steps = steps(round);
+        let names = make.random.pick(NAMES, 5);
         let things = make.random.pick(THINGS, 2);
         let thing = things[0];
-        let mut text = vec![format!("{} has the {thing}.", names[0])];
         let give = |from: usize, to: usize, what: &str| {
             format!("{} gives the {what} to {}.", names[from], names[to])
         };
-        let end = if many { 2 } else { 1 };
-        if many {
-            text.push(format!("{} has the {}.", names[3], things[1]));
-            text.push(give(0, 1, thing));
-            text.push(give(1, 2, thing));
-            // A last move of the other thing: the last name is not the answer.
-            text.push(give(3, round % 4 / 2, things[1]));
-        } else {
-            text.push(format!("{} has the {}.", names[2], things[1]));
-            text.push(give(0, 1, thing));
-            if round % 4 == 2 {
-                text.push(give(2, 3, things[1]));
-            }
+        let mut text = vec![
+            format!("{} has the {thing}.", names[0]),
+            format!("{} has the {}.", names[4], things[1]),
+        ];
+        text.extend((0..steps).map(|step| give(step, step + 1, thing)));
+        // A last move of the other thing, half of the time: the last name need not be the answer.
+        if round / 4 % 2 == 1 {
+            text.push(give(4, round / 8 % steps, things[1]));
         }
+        // Four of the five names: whoever held it, and who holds the other thing.
+        let mut wrong = except(&names, names[steps]);
+        wrong.retain(|name| steps == 3 || *name != names[3]);
+        wrong.truncate(3);
         make.add(Draft {
-            slices: [if many { "many-steps" } else { "one-step" }, "holders"],
+            slices: slices(steps, "holders"),
             context: sentences(text),
             question: format!("Who has the {thing} now?"),
             stem: format!("Now the {thing} is with"),
-            right: names[end],
-            wrong: except(&names, names[end]),
+            right: names[steps],
+            wrong,
             ..Draft::default()
         });
     }
@@ -59,21 +70,23 @@ pub fn reasoning_holders() -> Sheet {
 pub fn reasoning_numbers() -> Sheet {
     let mut make = Maker::new(22);
     let goods = ["apples", "eggs", "coins", "books", "cards", "pens"];
-    while let Some(round) = make.round(48) {
-        let many = round % 2 == 1;
-        let kind = ["sum", "story"][round / 2 % 2];
+    while let Some(round) = make.round(60) {
+        let (count, kind) = (steps(round), ["sum", "story"][round / 4 % 2]);
         let name = make.random.pick(NAMES, 1)[0];
         let thing = goods[make.random.below(goods.len())];
         let (start, add) = (3 + make.random.below(4), 1 + make.random.below(4));
         let last = 1 + make.random.below(3);
-        let less = round / 4 % 2 == 1;
-        // One step adds or takes away; two steps add and then do either.
-        let steps = match (many, less) {
-            (false, false) => vec![('+', add)],
-            (false, true) => vec![('-', last)],
-            (true, false) => vec![('+', add), ('+', last)],
-            (true, true) => vec![('+', add), ('-', last)],
+        let less = round / 8 % 2 == 1;
+        // One step adds or takes away; two add and then do either; three add one more at the end.
+        let mut steps = match (count, less) {
+            (1, false) => vec![('+', add)],
+            (1, true) => vec![('-', last)],
+            (_, false) => vec![('+', add), ('+', last)],
+            (_, true) => vec![('+', add), ('-', last)],
         };
+        if count == 3 {
+            steps.push(('+', 1));
+        }
         let total = steps.iter().fold(
             start,
             |sum, (sign, n)| if *sign == '+' { sum + n } else { sum - n },
@@ -110,7 +123,7 @@ pub fn reasoning_numbers() -> Sheet {
         let options: Vec<&str> = numbers.iter().map(String::as_str).collect();
         let right = total.to_string();
         make.add(Draft {
-            slices: [if many { "many-steps" } else { "one-step" }, kind],
+            slices: slices(count, kind),
             context,
             question,
             stem,
@@ -172,29 +185,28 @@ pub fn reasoning_sequence() -> Sheet {
         "November",
         "December",
     ];
-    while let Some(round) = make.round(48) {
-        let many = round % 2 == 1;
-        let depth = if many { "many-steps" } else { "one-step" };
-        if round / 2 % 2 == 0 {
-            let (unit, all) = if round / 4 % 2 == 0 {
+    while let Some(round) = make.round(60) {
+        let many = steps(round) > 1;
+        if round / 4 % 2 == 0 {
+            let (unit, all) = if round / 8 % 2 == 0 {
                 ("day", &days[..])
             } else {
                 ("month", &months[..])
             };
             let after = make.random.below(2) == 0;
-            let (from, steps) = (make.random.below(all.len()), if many { 2 } else { 1 });
+            let (from, steps) = (make.random.below(all.len()), steps(round));
             let to = (from + if after { steps } else { all.len() - steps }) % all.len();
             let way = if after { "after" } else { "before" };
-            let ask = if many {
-                format!("two {unit}s {way} {}", all[from])
-            } else {
-                format!("{way} {}", all[from])
+            let ask = match steps {
+                1 => format!("{way} {}", all[from]),
+                2 => format!("two {unit}s {way} {}", all[from]),
+                _ => format!("three {unit}s {way} {}", all[from]),
             };
             let wrong = make
                 .random
                 .pick(&except(&except(all, all[to]), all[from]), 3);
             make.add(Draft {
-                slices: [depth, "calendar"],
+                slices: slices(steps, "calendar"),
                 question: format!("Which {unit} is {ask}?"),
                 stem: format!("The {unit} {ask} is"),
                 right: all[to],
@@ -223,7 +235,7 @@ pub fn reasoning_sequence() -> Sheet {
             let options: Vec<&str> = numbers.iter().map(String::as_str).collect();
             let right = at(4).to_string();
             make.add(Draft {
-                slices: [depth, "series"],
+                slices: vec![if many { "many-steps" } else { "one-step" }, "series"],
                 question: format!("Which number comes next: {shown}, ...?"),
                 stem: format!("{shown},"),
                 right: &right,
@@ -261,27 +273,36 @@ pub fn reasoning_order() -> Sheet {
     while let Some(round) = make.round(40) {
         let [more, less, most, least] = scales[make.random.below(scales.len())];
         let names = make.random.pick(NAMES, 4);
-        let says = |pair: &[&str]| format!("{} is {more} than {}.", pair[0], pair[1]);
+        // Told from either side: whom the text names last is not a hint.
+        let says = |pair: &[&str], from_below: bool| match from_below {
+            false => format!("{} is {more} than {}.", pair[0], pair[1]),
+            true => format!("{} is {less} than {}.", pair[1], pair[0]),
+        };
         let top = round / 2 % 2 == 0;
         if round % 2 == 0 {
             // One step: a comparison turned round, beside one of two others.
-            let (right, asked) = if top {
-                (names[0], names[1])
-            } else {
-                (names[2], names[3])
+            let from_below = round / 4 % 2 == 1;
+            let pair = if top { &names[..2] } else { &names[2..] };
+            let (right, asked, told, turned) = match from_below {
+                false => (pair[0], pair[1], more, less),
+                true => (pair[1], pair[0], less, more),
             };
             make.add(Draft {
-                slices: ["one-step", "turned"],
-                context: sentences(names.chunks(2).map(says)),
-                question: format!("Who is {more} than {asked}?"),
-                stem: format!("So {asked} is {less} than"),
+                slices: vec!["one-step", "turned"],
+                context: sentences(names.chunks(2).map(|pair| says(pair, from_below))),
+                question: format!("Who is {told} than {asked}?"),
+                stem: format!("So {asked} is {turned} than"),
                 right,
                 wrong: except(&except(&names, asked), right),
                 ..Draft::default()
             });
         } else {
             // Many steps: the end of a chain that is told in any order.
-            let mut text: Vec<String> = names.windows(2).map(says).collect();
+            let sides = make.random.below(8);
+            let links = names.windows(2).enumerate();
+            let mut text: Vec<String> = links
+                .map(|(i, pair)| says(pair, sides >> i & 1 == 1))
+                .collect();
             make.random.shuffle(&mut text);
             let (asked, right) = if top {
                 (most, names[0])
@@ -289,7 +310,7 @@ pub fn reasoning_order() -> Sheet {
                 (least, names[3])
             };
             make.add(Draft {
-                slices: ["many-steps", "chained"],
+                slices: vec!["many-steps", "chained"],
                 context: sentences(text),
                 question: format!("Who is the {asked}?"),
                 stem: format!("So the {asked} is"),
@@ -360,7 +381,7 @@ pub fn reasoning_rules() -> Sheet {
         }
         text.push(format!("{name} is a {}.", halves(kind[key]).0));
         make.add(Draft {
-            slices: [if many { "many-steps" } else { "one-step" }, "rules"],
+            slices: vec![if many { "many-steps" } else { "one-step" }, "rules"],
             context: sentences(text),
             question: format!("What does {name} like?"),
             stem: format!(

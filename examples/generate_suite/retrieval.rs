@@ -14,6 +14,9 @@ const WORDS: &[&str] = &[
     "window", "rabbit", "anchor", "violin", "harbor", "pencil", "marble", "forest", "basket",
 ];
 
+/// How far before the question the answer stands.
+const DISTANCES: [&str; 3] = ["near", "far", "middle"];
+
 const PLACES: &[&str] = &[
     "kitchen", "garden", "barn", "cellar", "office", "church", "forest", "market",
 ];
@@ -24,23 +27,24 @@ const JOBS: &[&str] = &[
 
 pub fn retrieval_words() -> Sheet {
     let mut make = Maker::new(11);
-    while let Some(round) = make.round(60) {
-        let (near, many) = (round % 2 == 0, round / 2 % 2 == 0);
-        let count = if many { 7 } else { 4 };
+    while let Some(round) = make.round(105) {
+        let distance = DISTANCES[round % 3];
+        let (size, count) = [("few", 4), ("many", 7), ("crowd", 12)][round / 3 % 3];
         let names = make.random.pick(MADE_UP, count);
         let words = make.random.pick(WORDS, count);
         // The last two are near, the first two are far.
         let side = make.random.below(2);
-        let key = if near { count - 1 - side } else { side };
+        let key = match distance {
+            "near" => count - 1 - side,
+            "middle" => count / 2 - side,
+            _ => side,
+        };
         let mut wrong = except(&words, words[key]);
         make.random.shuffle(&mut wrong);
         wrong.truncate(3);
         let rows = names.iter().zip(&words);
         make.add(Draft {
-            slices: [
-                if near { "near" } else { "far" },
-                if many { "many" } else { "few" },
-            ],
+            slices: vec![distance, size],
             context: sentences(rows.map(|(name, word)| format!("{name}: {word}."))),
             question: format!("Which word does {} have?", names[key]),
             stem: format!("{}:", names[key]),
@@ -60,20 +64,24 @@ pub fn retrieval_words() -> Sheet {
     make.task(
         "retrieval_words",
         Family::Retrieval,
-        "Find a made-up name's word in a list: near or far from the question, among few or many.",
+        "Find a made-up name's word in a list: near to the question or far from it, among few or many.",
         shots,
     )
 }
 
 pub fn retrieval_people() -> Sheet {
     let mut make = Maker::new(12);
-    while let Some(round) = make.round(72) {
-        let near = round % 2 == 0;
-        let kind = ["forward", "reverse", "joined"][round / 2 % 3];
+    while let Some(round) = make.round(105) {
+        let distance = DISTANCES[round % 3];
+        let kind = ["forward", "reverse", "joined"][round / 3 % 3];
         let names = make.random.pick(NAMES, 4);
         let jobs = make.random.pick(JOBS, 4);
         let places = make.random.pick(PLACES, 4);
-        let key = if near { 3 } else { 0 };
+        let key = match distance {
+            "near" => 3,
+            "middle" => 1 + make.random.below(2),
+            _ => 0,
+        };
         let (name, job, place) = (names[key], jobs[key], places[key]);
         let (question, stem, all) = match kind {
             "forward" => (
@@ -83,7 +91,7 @@ pub fn retrieval_people() -> Sheet {
             ),
             "reverse" => (
                 format!("Who is in the {place}?"),
-                format!("The one in the {place} is"),
+                format!("Who is in the {place}? It is"),
                 &names,
             ),
             _ => (
@@ -98,7 +106,7 @@ pub fn retrieval_people() -> Sheet {
             _ => format!("{} is in the {}.", names[i], places[i]),
         });
         make.add(Draft {
-            slices: [if near { "near" } else { "far" }, kind],
+            slices: vec![distance, kind],
             context: sentences(rows),
             question,
             stem,

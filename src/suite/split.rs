@@ -1,6 +1,6 @@
 //! Which items calibrate, select and report, and fair small samples of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Family, Item, Split, Suite, Task};
 
@@ -13,14 +13,33 @@ const ROTATION: [Split; 5] = [
     Split::Report,
 ];
 
+/// What the id of an item ends in that asks another item's fact with the fact in its context.
+const IN_CONTEXT: &str = "/in-context";
+
 /// Gives every item its split: in rotation over the file order within its main slice, so each
 /// split has each slice in the same proportion.
+///
+/// An item that asks another one's fact with the fact in its context has the split of that one,
+/// wherever it stands: only facts that are asked both ways together can be compared.
 pub(super) fn assign(items: &mut [Item]) {
+    let ids: HashSet<String> = items.iter().map(|item| item.id.clone()).collect();
+    let fact_of = |item: &Item| {
+        let fact = item.id.strip_suffix(IN_CONTEXT)?;
+        ids.contains(fact).then(|| fact.to_owned())
+    };
     let mut seen: HashMap<String, usize> = HashMap::new();
-    for item in items {
+    let mut splits: HashMap<String, Split> = HashMap::new();
+    for item in items.iter_mut().filter(|item| fact_of(item).is_none()) {
         let turn = seen.entry(item.main_slice().to_owned()).or_default();
         item.split = ROTATION[*turn % ROTATION.len()];
         *turn += 1;
+        splits.insert(item.id.clone(), item.split);
+    }
+    for item in items {
+        let fact = fact_of(item);
+        if let Some(split) = fact.and_then(|fact| splits.get(&fact)) {
+            item.split = *split;
+        }
     }
 }
 
@@ -79,6 +98,32 @@ fn in_turn<T>(lists: Vec<Vec<T>>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fact_and_its_twin_in_the_context_have_the_same_split_in_any_order() {
+        let item = |id: &str, slice: &str| Item {
+            id: id.to_owned(),
+            slices: vec![slice.to_owned()],
+            split: Split::Report,
+            asks: vec![],
+        };
+        let mut items = vec![
+            item("b/in-context", "in-context"),
+            item("a", "head"),
+            item("b", "head"),
+            item("a/in-context", "in-context"),
+            item("c", "head"),
+            item("of-none/in-context", "head"),
+        ];
+        assign(&mut items);
+        let splits: Vec<Split> = items.iter().map(|item| item.split).collect();
+        use Split::{Calibrate, Report, Select};
+        // The twins take no turns, and what only looks like one does.
+        assert_eq!(
+            splits,
+            [Select, Calibrate, Select, Calibrate, Report, Report]
+        );
+    }
 
     #[test]
     fn lists_of_different_lengths_take_turns_until_all_are_empty() {
