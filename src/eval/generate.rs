@@ -10,8 +10,11 @@ use anyhow::Result;
 use candle_core::{D, Device, Tensor};
 use rayon::prelude::*;
 
-/// Prompt tokens that decode together.
+/// Prompt tokens that are read together. Attention inside a pack is dense: its waste grows with this.
 const PACK_TOKENS: usize = 768;
+
+/// Texts are written together up to so many cached tokens: the weights are read once a step for all.
+const BATCH_TOKENS: usize = 8192;
 
 /// What a model wrote.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +42,11 @@ pub fn generate(
     let mut rest = questions;
     while !rest.is_empty() {
         let mut batch = Batch::new(model, keep);
-        let taken = batch.fill(rest);
-        all.extend(batch.run(&rest[..taken], tokenizer)?);
+        let mut taken = 0;
+        while taken < rest.len() && batch.columns < BATCH_TOKENS {
+            taken += batch.read(&rest[taken..])?;
+        }
+        all.extend(batch.write(&rest[..taken], tokenizer)?);
         progress.advance(taken as u64);
         rest = &rest[taken..];
     }
@@ -61,10 +67,12 @@ struct Writing {
 struct Batch<'m> {
     model: &'m Model,
     keep: &'m KeepSet,
-    tree: TokenTree,
     caches: Vec<KvCache>,
     /// Columns in the caches.
     columns: usize,
+    texts: Vec<Writing>,
+    /// The first token of every text.
+    first: Vec<u32>,
 }
 
 impl<'m> Batch<'m> {
@@ -72,45 +80,57 @@ impl<'m> Batch<'m> {
         Self {
             model,
             keep,
-            tree: TokenTree::default(),
             caches: vec![KvCache::default(); keep.len()],
             columns: 0,
+            texts: Vec::new(),
+            first: Vec::new(),
         }
     }
 
-    /// Takes prompts while there is room, at least one; returns how many.
-    fn fill(&mut self, questions: &[&Question]) -> usize {
+    /// Reads a pack of prompts, at least one, with caches of its own that then join the batch's;
+    /// returns how many.
+    fn read(&mut self, questions: &[&Question]) -> Result<usize> {
+        let mut tree = TokenTree::default();
         let mut taken = 0;
         for question in questions {
-            let grown = self.tree.len() + self.tree.growth(None, &question.prompt);
+            let grown = tree.len() + tree.growth(None, &question.prompt);
             if taken > 0 && grown > PACK_TOKENS {
                 break;
             }
-            self.tree.insert(None, &question.prompt);
+            tree.insert(None, &question.prompt);
             taken += 1;
         }
-        taken
-    }
-
-    fn run(mut self, questions: &[&Question], tokenizer: &TextTokenizer) -> Result<Vec<Generated>> {
-        let ends: Vec<usize> = questions
-            .iter()
-            .filter_map(|question| self.tree.find(&question.prompt))
-            .collect();
-        let mut texts: Vec<Writing> = ends
-            .iter()
-            .map(|&end| Writing {
-                seen: self.tree.path(end),
-                position: self.tree.positions()[end] + 1,
+        let prompts = questions.iter().take(taken);
+        let ends: Vec<usize> = prompts.filter_map(|q| tree.find(&q.prompt)).collect();
+        for &end in &ends {
+            let path = tree.path(end).into_iter();
+            self.texts.push(Writing {
+                seen: path.map(|node| self.columns + node).collect(),
+                position: tree.positions()[end] + 1,
                 tokens: Vec::new(),
                 terminated: false,
                 done: false,
-            })
-            .collect();
-        let tokens = self.tree.tokens().to_vec();
-        let positions = self.tree.positions().to_vec();
-        let paths = self.tree.paths();
-        let mut next = self.forward(&tokens, &positions, &paths, &ends)?;
+            });
+        }
+        let mut pack = Batch::new(self.model, self.keep);
+        let (tokens, positions) = (tree.tokens(), tree.positions());
+        self.first
+            .extend(pack.forward(tokens, positions, &tree.paths(), &ends)?);
+        self.columns += pack.columns;
+        for (cache, read) in self.caches.iter_mut().zip(&pack.caches) {
+            cache.extend(read)?;
+        }
+        Ok(taken)
+    }
+
+    /// Writes every text to its end.
+    fn write(
+        mut self,
+        questions: &[&Question],
+        tokenizer: &TextTokenizer,
+    ) -> Result<Vec<Generated>> {
+        let mut texts = std::mem::take(&mut self.texts);
+        let mut next = std::mem::take(&mut self.first);
         let mut active: Vec<usize> = (0..texts.len()).collect();
         loop {
             for (&i, token) in active.iter().zip(next) {

@@ -12,24 +12,59 @@ use candle_nn::{Linear, Module, RmsNorm, ops};
 /// Attention scores that are held at once: 256 MiB of f32.
 const MAX_SCORES: usize = 64 << 20;
 
-/// Keys and values that one layer has seen: [1, n_kv_heads, tokens, head_dim] each.
+/// Keys and values that one layer has seen. What is seen later is written behind it, into room
+/// that doubles when it is used up, so that a step copies only what is new.
 #[derive(Default, Clone)]
 pub struct KvCache {
-    seen: Option<(Tensor, Tensor)>,
+    /// Keys and values, [1, n_kv_heads, room, head_dim] each.
+    room: Option<(Tensor, Tensor)>,
+    /// Tokens that were seen.
+    len: usize,
 }
 
 impl KvCache {
-    /// Appends and returns everything seen so far.
-    fn append(&mut self, k: Tensor, v: Tensor) -> candle_core::Result<(Tensor, Tensor)> {
-        let seen = match self.seen.take() {
-            None => (k, v),
-            Some((old_k, old_v)) => (
-                Tensor::cat(&[&old_k, &k], 2)?,
-                Tensor::cat(&[&old_v, &v], 2)?,
-            ),
+    /// Appends [1, n_kv_heads, tokens, head_dim] and returns everything seen so far.
+    fn append(&mut self, k: &Tensor, v: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+        let end = self.len + k.dim(2)?;
+        let (keys, values) = match self.room.take() {
+            Some((keys, values)) if keys.dim(2)? >= end => (keys, values),
+            old => self.grown(old, k, end.max(2 * self.len))?,
         };
-        self.seen = Some(seen.clone());
+        keys.slice_set(k, 2, self.len)?;
+        values.slice_set(v, 2, self.len)?;
+        self.len = end;
+        let seen = (keys.narrow(2, 0, end)?, values.narrow(2, 0, end)?);
+        self.room = Some((keys, values));
         Ok(seen)
+    }
+
+    fn grown(
+        &self,
+        old: Option<(Tensor, Tensor)>,
+        like: &Tensor,
+        room: usize,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let (states, n_kv_heads, _, head_dim) = like.dims4()?;
+        let shape = (states, n_kv_heads, room, head_dim);
+        let empty = || Tensor::zeros(shape, like.dtype(), like.device());
+        let (keys, values) = (empty()?, empty()?);
+        if let Some((old_keys, old_values)) = old {
+            keys.slice_set(&old_keys.narrow(2, 0, self.len)?.contiguous()?, 2, 0)?;
+            values.slice_set(&old_values.narrow(2, 0, self.len)?.contiguous()?, 2, 0)?;
+        }
+        Ok((keys, values))
+    }
+
+    /// Appends all that another cache of the layer has seen.
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub fn extend(&mut self, other: &KvCache) -> candle_core::Result<()> {
+        let Some((keys, values)) = &other.room else {
+            return Ok(());
+        };
+        let seen = |all: &Tensor| all.narrow(2, 0, other.len)?.contiguous();
+        self.append(&seen(keys)?, &seen(values)?).map(|_| ())
     }
 }
 
@@ -120,7 +155,7 @@ impl Layer {
             v.transpose(1, 2)?.contiguous()?,
         );
         let (k, v) = match cache {
-            Some(cache) => cache.append(k, v)?,
+            Some(cache) => cache.append(&k, &v)?,
             None => (k, v),
         };
         let q = (q * self.scale)?.transpose(1, 2)?.contiguous()?;
