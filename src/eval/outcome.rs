@@ -8,7 +8,7 @@ use super::{Progress, Share};
 use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
 use crate::model::Model;
-use crate::suite::{Answer, Family, Protocol};
+use crate::suite::{Answer, Family, IN_CONTEXT, Protocol};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,14 @@ pub struct Outcome {
     pub metrics: Vec<Measured>,
     /// The state of generated text; absent where nothing was generated.
     pub health: Option<Health>,
+}
+
+impl Outcome {
+    /// Whether the item asks another's fact once more, with the fact in its context. It is held
+    /// against the other, and is no part of its family's mean: reading would hide forgetting.
+    pub fn is_twin(&self) -> bool {
+        self.id.ends_with(IN_CONTEXT)
+    }
 }
 
 /// How sound a generated text is, apart from being right.

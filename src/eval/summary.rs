@@ -66,7 +66,9 @@ pub fn summarise(outcomes: &[Outcome]) -> Summary {
     let mut health: BTreeMap<_, Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes {
         let key = (outcome.family, outcome.protocol);
-        cells.entry((key, None)).or_default().push(outcome);
+        if !outcome.is_twin() {
+            cells.entry((key, None)).or_default().push(outcome);
+        }
         for slice in &outcome.slices {
             let slice = Some(slice.clone());
             slices.entry((key, slice)).or_default().push(outcome);

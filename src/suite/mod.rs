@@ -17,6 +17,7 @@ pub use ask::{Answer, Ask, Check, Item, Message, Role, Task, Terms, Written};
 pub use load::{Error, MAX_FILE_BYTES};
 pub use names::{Family, Protocol, Split, UnknownName};
 pub use sheet::{SCHEMA_VERSION, Sheet, SheetItem};
+pub use split::IN_CONTEXT;
 
 /// Tasks that are asked together, in a fixed order.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ const ROTATION: [Split; 5] = [
 ];
 
 /// What the id of an item ends in that asks another item's fact with the fact in its context.
-const IN_CONTEXT: &str = "/in-context";
+pub const IN_CONTEXT: &str = "/in-context";
 
 /// Gives every item its split: in rotation over the file order within its main slice, so each
 /// split has each slice in the same proportion.

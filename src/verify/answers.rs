@@ -2,11 +2,8 @@
 
 use crate::eval::Outcome;
 use crate::eval::stats::{Flips, Pair, Paired, above_chance};
-use crate::suite::{Family, Protocol};
+use crate::suite::{Family, IN_CONTEXT, Protocol};
 use std::collections::BTreeMap;
-
-/// What the id of an item ends in that asks another item's fact with the fact in its context.
-pub(super) const IN_CONTEXT: &str = "/in-context";
 
 /// One question answered by both models.
 #[derive(Debug, Clone, Copy)]

@@ -50,11 +50,13 @@ pub struct Comparison {
 /// models was asked is left out.
 pub fn compare(original: &[Outcome], pruned: &[Outcome]) -> Comparison {
     let answers = Answers::both(original, pruned);
-    let cells = cells::by_protocol(&answers);
+    // A fact that is asked both ways counts once: reading it would hide that it was forgotten.
+    let once = answers.only(|answer| !answer.original.is_twin());
+    let cells = cells::by_protocol(&once);
     Comparison {
         original: summarise(original),
         pruned: summarise(pruned),
-        families: cells::by_family(&answers, &cells),
+        families: cells::by_family(&once, &cells),
         slices: cells::by_slice(&answers),
         contrasts: contrast::contrasts(&answers),
         recall: recall::recall(&answers),

@@ -1,6 +1,7 @@
 //! Whether facts that are gone left the weights, or the reading of them broke.
 
-use super::answers::{Answer, Answers, IN_CONTEXT};
+use super::answers::{Answer, Answers};
+use crate::suite::IN_CONTEXT;
 use crate::suite::{Family, Protocol};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
