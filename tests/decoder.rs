@@ -141,3 +141,34 @@ fn greedy_text_with_a_cache_is_that_of_transformers() {
         assert_eq!(tokens, expected, "{name}");
     }
 }
+
+#[test]
+fn a_long_text_at_once_is_what_it_is_piece_by_piece() {
+    for name in ["llama", "gemma2"] {
+        let model = load(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("fixtures/golden")
+                .join(name),
+        );
+        // Longer than two stretches of queries, and pieces shorter than one.
+        let tokens: Vec<u32> = (0..700).map(|i| (i * 37 + i * i % 11) % 256).collect();
+        let whole = model.forward(&tokens, &all_layers(&model)).unwrap();
+        let mut caches = vec![KvCache::default(); model.n_layers()];
+        let mut parts = Vec::new();
+        for (i, piece) in tokens.chunks(90).enumerate() {
+            let positions: Vec<usize> = (i * 90..i * 90 + piece.len()).collect();
+            let visible: Vec<Vec<usize>> =
+                positions.iter().map(|&i| (0..=i).rev().collect()).collect();
+            let columns = positions.last().unwrap() + 1;
+            let frame = model.frame(&positions, columns, &visible).unwrap();
+            let mut hidden = model.embed(piece).unwrap();
+            for (layer, cache) in caches.iter_mut().enumerate() {
+                hidden = model.layer(layer, &hidden, &frame, Some(cache)).unwrap();
+            }
+            parts.push(model.logits(&hidden.squeeze(0).unwrap()).unwrap());
+        }
+        let parts = Tensor::cat(&parts, 0).unwrap();
+        let error = relative_error(&parts, &whole);
+        assert!(error < 1e-5, "{name}: {error}");
+    }
+}

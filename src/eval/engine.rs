@@ -10,7 +10,7 @@ use super::tree::TokenTree;
 use crate::arch::KeepSet;
 use crate::model::{Frame, Model};
 use anyhow::Result;
-use candle_core::{D, IndexOp, Tensor};
+use candle_core::{IndexOp, Tensor};
 use rayon::prelude::*;
 
 /// Tree nodes in one pack. Attention inside a pack is dense, so its waste grows with this; the
@@ -22,6 +22,9 @@ const SHARED_PACK_TOKENS: usize = 1536;
 
 /// Tokens × states that go through a layer at once: bounds the memory of activations.
 const TILE_TOKENS: usize = 2048;
+
+/// Rows of logits that are held at once: a row is as long as the vocabulary.
+const LOGIT_ROWS: usize = 512;
 
 /// How likely a text is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -187,18 +190,6 @@ impl<'m> Engine<'m> {
         let mut nodes: Vec<usize> = asked.iter().map(|ask| ask.node).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let index: Vec<u32> = nodes.iter().map(|&node| node as u32).collect();
-        let index = Tensor::new(index, hidden.device())?;
-        let rows = hidden.squeeze(0)?.index_select(&index, 0)?;
-        let logits = self
-            .model
-            .logits(&rows)?
-            .to_device(&candle_core::Device::Cpu)?;
-        let vocab_size = logits.dim(D::Minus1)?;
-        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
-        let rows: Vec<&[f32]> = logits.chunks_exact(vocab_size).collect();
-        // The norm of each row, and its highest logit.
-        let norms: Vec<(f64, f32)> = rows.par_iter().map(|row| log_sum_exp(row)).collect();
         let certain = Likelihood {
             log_prob: 0.0,
             greedy: true,
@@ -208,15 +199,33 @@ impl<'m> Engine<'m> {
             .iter()
             .map(|candidates| vec![certain; candidates.len()])
             .collect();
-        for ask in asked {
-            let row = nodes.partition_point(|&node| node < ask.node);
-            let (norm, highest) = norms[row];
-            let logit = rows[row][ask.token as usize];
-            let score = &mut scores[ask.question][ask.candidate];
-            score.log_prob += f64::from(logit) - norm;
-            score.greedy &= logit >= highest;
+        let hidden = hidden.squeeze(0)?;
+        for nodes in nodes.chunks(LOGIT_ROWS) {
+            let logits = self.rows(&hidden, nodes)?;
+            let rows: Vec<&[f32]> = logits.chunks_exact(logits.len() / nodes.len()).collect();
+            // The norm of each row, and its highest logit.
+            let norms: Vec<(f64, f32)> = rows.par_iter().map(|row| log_sum_exp(row)).collect();
+            for ask in asked {
+                let Ok(row) = nodes.binary_search(&ask.node) else {
+                    continue;
+                };
+                let (norm, highest) = norms[row];
+                let logit = rows[row][ask.token as usize];
+                let score = &mut scores[ask.question][ask.candidate];
+                score.log_prob += f64::from(logit) - norm;
+                score.greedy &= logit >= highest;
+            }
         }
         Ok(scores)
+    }
+
+    /// The logits of some nodes, one row behind the other.
+    fn rows(&self, hidden: &Tensor, nodes: &[usize]) -> Result<Vec<f32>> {
+        let index: Vec<u32> = nodes.iter().map(|&node| node as u32).collect();
+        let index = Tensor::new(index, hidden.device())?;
+        let logits = self.model.logits(&hidden.index_select(&index, 0)?)?;
+        let logits = logits.to_device(&candle_core::Device::Cpu)?;
+        Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }
 

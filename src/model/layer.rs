@@ -9,8 +9,8 @@ use anyhow::Result;
 use candle_core::{D, Tensor};
 use candle_nn::{Linear, Module, RmsNorm, ops};
 
-/// Attention scores that are held at once: 256 MiB of f32.
-const MAX_SCORES: usize = 64 << 20;
+/// Queries that are scored at once in a long text.
+const STRETCH: usize = 256;
 
 /// Keys and values that one layer has seen. What is seen later is written behind it, into room
 /// that doubles when it is used up, so that a step copies only what is new.
@@ -160,23 +160,35 @@ impl Layer {
         };
         let q = (q * self.scale)?.transpose(1, 2)?.contiguous()?;
         let mask = frame.mask(self.kind);
-        // Long texts a stretch of queries at a time: all scores at once would not fit.
-        let rows = (MAX_SCORES / (states * self.n_heads * k.dim(2)?)).max(1);
-        let mixed = match rows >= tokens {
-            true => self.mix(&q, &k, &v, mask)?,
-            false => {
-                let mut parts = Vec::with_capacity(tokens.div_ceil(rows));
-                for start in (0..tokens).step_by(rows) {
-                    let n = rows.min(tokens - start);
-                    let q = q.narrow(2, start, n)?.contiguous()?;
-                    parts.push(self.mix(&q, &k, &v, &mask.narrow(0, start, n)?)?);
-                }
-                Tensor::cat(&parts, 2)?
-            }
+        let mixed = match tokens > 2 * STRETCH {
+            true => self.mix_in_stretches(&q, &k, &v, mask)?,
+            false => self.mix(&q, &k, &v, mask)?,
         };
         let mixed = mixed.transpose(1, 2)?.contiguous()?;
         self.attn_output
             .forward(&mixed.reshape((states, tokens, ()))?)
+    }
+
+    /// Long texts, some queries at a time: all scores at once would not fit. A token sees none that
+    /// stands behind it, so what is behind a stretch is left out.
+    fn mix_in_stretches(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        mask: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (tokens, seen) = (q.dim(2)?, k.dim(2)?);
+        let mut parts = Vec::with_capacity(tokens.div_ceil(STRETCH));
+        for start in (0..tokens).step_by(STRETCH) {
+            let n = STRETCH.min(tokens - start);
+            let end = seen - tokens + start + n;
+            let q = q.narrow(2, start, n)?.contiguous()?;
+            let (k, v) = (k.narrow(2, 0, end)?, v.narrow(2, 0, end)?);
+            let mask = mask.narrow(0, start, n)?.narrow(1, 0, end)?;
+            parts.push(self.mix(&q, &k, &v, &mask)?);
+        }
+        Tensor::cat(&parts, 2)
     }
 
     /// What queries [states, n_heads, tokens, head_dim] find: the same shape.
