@@ -154,7 +154,6 @@ fn prompts_examples_filters_and_metrics_are_the_harnesss() {
             let metrics = expected["metrics"].as_object().unwrap();
             for (metric, theirs) in metrics {
                 let Some(found) = found.get(metric) else {
-                    // mmlu_continuation: the harness's default metrics are more than ours.
                     panic!("{place}: no {metric}, only {found:?}");
                 };
                 let theirs = (theirs[0].as_f64().unwrap(), theirs[1].as_f64().unwrap());
@@ -395,6 +394,7 @@ fn every_mistake_in_a_task_file_is_named_with_its_line_and_field() {
         let (_folder, path) = edited(from, to, DOCUMENTS);
         let error = Suite::open(&path, &Options::default());
         let error = error.expect_err(to).to_string();
+        assert!(!error.contains("line 0"), "{error}");
         for word in *words {
             assert!(
                 error.contains(word),

@@ -12,7 +12,7 @@ use crate::eval::{
 };
 use crate::report::{Evaluation, ModelFile, SCHEMA_VERSION, tasks, terminal};
 use crate::suite::{Split, Suite};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -134,7 +134,15 @@ impl Args {
 
     fn questions<'s>(&self, suite: &'s Suite, subject: &Subject) -> Result<Vec<Question<'s>>> {
         match (self.split, self.suite.names_tasks()) {
-            (None, true) => self.suite.ask(&suite.all(), subject),
+            (None, true) => {
+                let asked = self.suite.ask(&suite.all(), subject)?;
+                ensure!(
+                    !asked.is_empty(),
+                    "nothing is asked of '{}': give other --protocols or a --limit above 0",
+                    suite.name
+                );
+                Ok(asked)
+            }
             (split, _) => {
                 let split = split.unwrap_or(Split::Report);
                 self.suite.questions(suite, subject, split, self.items)

@@ -190,3 +190,32 @@ fn perplexity_is_that_of_the_second_half_of_each_chunk() {
     ));
     assert_eq!(refused.unlike_an_error(&["--ctx-size", "context"]), None);
 }
+
+#[test]
+fn a_run_that_would_ask_nothing_or_of_no_data_is_refused() {
+    let bench = bench();
+    let model = village().display().to_string();
+    for (options, words) in [
+        (
+            "--tasks farm.yaml --limit 0",
+            &["nothing is asked", "--limit"][..],
+        ),
+        (
+            "--tasks farm.yaml --protocols generate",
+            &["nothing is asked", "--protocols"],
+        ),
+        ("--tasks piqa --data nowhere", &["nowhere", "no folder"]),
+        (
+            "--tasks farm.yaml --num-fewshot 50",
+            &["num_fewshot", "is 50"],
+        ),
+    ] {
+        let ran = bench.slim(&format!("eval {model} {options}"));
+        assert_eq!(ran.unlike_an_error(words), None, "{options}");
+    }
+    let twice = TASK.replace("version: 2,", "version: 2, id: \"{{kind}}\",");
+    fs::write(bench.path("farm.yaml"), twice).unwrap();
+    let ran = bench.slim(&format!("eval {model} --tasks farm.yaml"));
+    let words = ["metadata.id", "two documents", "k0"];
+    assert_eq!(ran.unlike_an_error(&words), None);
+}

@@ -99,6 +99,10 @@ impl<'a> Source<'a> {
             );
             return Err(self.missing(split, problem));
         }
+        if let Some(absent) = self.roots.iter().find(|root| !root.is_dir()) {
+            let problem = format!("is not there: --data {} is no folder", absent.display());
+            return Err(self.missing(split, problem));
+        }
         let shown: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
         let problem = format!(
             "of {} is not there: no {split}.jsonl, {split}-*.parquet or {}_{split}.jsonl in {}",

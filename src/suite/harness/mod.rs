@@ -109,9 +109,11 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 fn faulty(path: &Path, fault: &Fault) -> Error {
-    let place = match fault.field.as_str() {
-        "" => format!("line {}", fault.line),
-        field => format!("line {}, field {field}", fault.line),
+    // What the command line says stands on no line.
+    let place = match (fault.line, fault.field.as_str()) {
+        (line, "") => format!("line {line}"),
+        (0, field) => format!("field {field}"),
+        (line, field) => format!("line {line}, field {field}"),
     };
     super::load::invalid(path, &place, fault.problem.clone())
 }

@@ -9,7 +9,7 @@ use super::yaml::Fault;
 use crate::suite::ask::{Answer, Ask, Check, Item, Message, Role, Task, Terms, Written};
 use crate::suite::{Split, split};
 use serde_json::Value as Json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Makes a task of a definition: `documents` are asked, `pool` gives the examples.
@@ -45,6 +45,15 @@ pub(super) fn task(
     let mut items = documents
         .map(|(i, document)| renderer.item(i, document))
         .collect::<Result<Vec<_>, _>>()?;
+    // Samples and pairs are found by it.
+    let mut ids = HashSet::new();
+    if let (Some(id), Some(twice)) = (
+        &definition.meta.id,
+        items.iter().find(|item| !ids.insert(item.id.as_str())),
+    ) {
+        let problem = format!("gives {:?} for two documents: ids must differ", twice.id);
+        return Err(Fault::new(id.line, &id.field, problem));
+    }
     split::assign(&mut items);
     Ok(Task {
         name: definition.task.clone(),
