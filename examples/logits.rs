@@ -13,7 +13,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
-use slim::model::{KvCache, Model};
+use slim::model::{KvCache, Model, Run};
 use std::path::Path;
 
 /// Tokens told at each position.
@@ -76,19 +76,14 @@ fn most_likely(logits: &[f32]) -> Vec<(u32, f64)> {
 /// The greedy continuation, one step a token, up to an end of text or `new` tokens.
 fn greedy(model: &Model, ends: &[u32], prompt: &[u32], new: usize) -> Result<Vec<u32>> {
     let mut caches = vec![KvCache::default(); model.n_layers()];
-    let window = model.config().sliding_window.unwrap_or(usize::MAX);
     let mut written = Vec::new();
     let (mut input, mut seen) = (prompt.to_vec(), 0);
     while written.len() < new {
         ensure!(!input.is_empty(), "an empty prompt has no next token");
-        let columns = seen + input.len();
-        let positions: Vec<usize> = (seen..columns).collect();
-        let past = |i: usize| ((i + 1).saturating_sub(window)..=i).collect();
-        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| past(i)).collect();
-        let frame = model.frame(&positions, columns, &visible)?;
+        let frame = model.frame(Run::after(seen, input.len()))?;
         let mut hidden = model.embed(&input)?;
         for (layer, cache) in caches.iter_mut().enumerate() {
-            hidden = model.layer(layer, &hidden, &frame, Some(cache))?;
+            hidden = model.layer_with(layer, &hidden, &frame, cache, &[0])?;
         }
         let last = hidden.squeeze(0)?.narrow(0, input.len() - 1, 1)?;
         let next = model.logits(&last)?.argmax(1)?.to_vec1::<u32>()?[0];
@@ -96,7 +91,7 @@ fn greedy(model: &Model, ends: &[u32], prompt: &[u32], new: usize) -> Result<Vec
             break;
         }
         written.push(next);
-        (input, seen) = (vec![next], columns);
+        (input, seen) = (vec![next], seen + input.len());
     }
     Ok(written)
 }

@@ -5,7 +5,7 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use slim::checkpoint::Checkpoint;
 use slim::importance::cosine_distances;
-use slim::model::{KvCache, Model};
+use slim::model::{KvCache, Model, Run};
 use std::path::{Path, PathBuf};
 use support::{REFUSED, golden_cases, relative_error};
 
@@ -86,14 +86,12 @@ fn hidden_states_and_block_influence_of_every_layer_are_those_of_transformers() 
             text.map(|text| serde_json::from_str(&text).unwrap());
         let model = load(&folder);
         let tokens = &expected.input_ids;
-        let positions: Vec<usize> = (0..tokens.len()).collect();
-        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
-        let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
+        let frame = model.frame(Run::after(0, tokens.len())).unwrap();
         let mut hidden = model.embed(tokens).unwrap();
         for layer in 0..model.n_layers() {
             let before = hidden.squeeze(0).unwrap();
             assert!(relative_error(&before, &expected.layer_io.get(layer).unwrap()) < 1e-4);
-            hidden = model.layer(layer, &hidden, &frame, None).unwrap();
+            hidden = model.layer(layer, &hidden, &frame).unwrap();
             let distances = cosine_distances(&before, &hidden.squeeze(0).unwrap()).unwrap();
             let mean = distances.iter().sum::<f32>() / distances.len() as f32;
             let Some(influences) = &influences else {
@@ -124,16 +122,15 @@ fn greedy_text_with_a_cache_is_that_of_transformers() {
         let mut tokens = expected[..prompt].to_vec();
         let mut fed = 0;
         while tokens.len() < expected.len() {
-            let positions: Vec<usize> = (fed..tokens.len()).collect();
-            let visible: Vec<Vec<usize>> =
-                positions.iter().map(|&i| (0..=i).rev().collect()).collect();
-            let frame = model.frame(&positions, tokens.len(), &visible).unwrap();
+            let frame = model.frame(Run::after(fed, tokens.len() - fed)).unwrap();
             let mut hidden = model.embed(&tokens[fed..]).unwrap();
             for (layer, cache) in caches.iter_mut().enumerate() {
-                hidden = model.layer(layer, &hidden, &frame, Some(cache)).unwrap();
+                hidden = model
+                    .layer_with(layer, &hidden, &frame, cache, &[0])
+                    .unwrap();
             }
             let last = hidden.squeeze(0).unwrap();
-            let last = last.narrow(0, positions.len() - 1, 1).unwrap();
+            let last = last.narrow(0, tokens.len() - fed - 1, 1).unwrap();
             let logits = model.logits(&last).unwrap().squeeze(0).unwrap();
             fed = tokens.len();
             tokens.push(logits.argmax(0).unwrap().to_scalar().unwrap());
@@ -156,14 +153,12 @@ fn a_long_text_at_once_is_what_it_is_piece_by_piece() {
         let mut caches = vec![KvCache::default(); model.n_layers()];
         let mut parts = Vec::new();
         for (i, piece) in tokens.chunks(90).enumerate() {
-            let positions: Vec<usize> = (i * 90..i * 90 + piece.len()).collect();
-            let visible: Vec<Vec<usize>> =
-                positions.iter().map(|&i| (0..=i).rev().collect()).collect();
-            let columns = positions.last().unwrap() + 1;
-            let frame = model.frame(&positions, columns, &visible).unwrap();
+            let frame = model.frame(Run::after(i * 90, piece.len())).unwrap();
             let mut hidden = model.embed(piece).unwrap();
             for (layer, cache) in caches.iter_mut().enumerate() {
-                hidden = model.layer(layer, &hidden, &frame, Some(cache)).unwrap();
+                hidden = model
+                    .layer_with(layer, &hidden, &frame, cache, &[0])
+                    .unwrap();
             }
             parts.push(model.logits(&hidden.squeeze(0).unwrap()).unwrap());
         }

@@ -10,7 +10,7 @@ use slim::arch::KeepSet;
 use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
 use slim::eval::{Asking, Engine, Question, Silent, generate, layer_passes, questions};
-use slim::model::Model;
+use slim::model::{Model, Run};
 use slim::suite::harness::Options;
 use slim::suite::{Protocol, Split, Suite};
 use std::collections::HashMap;
@@ -91,8 +91,9 @@ fn observing_says_in_which_row_each_prompt_ends() {
     let questions = asked(&suite, &tokenizer);
     let layer = 3;
     let mut seen = Vec::new();
+    let all = [KeepSet::all(model.n_layers())];
     Engine::new(&model)
-        .observe(&questions, &Silent, |at, _, after, ends| {
+        .observe(&questions, &all, &Silent, |at, _, after, ends| {
             for &(question, row) in ends.iter().filter(|_| at == layer) {
                 seen.push((question, after.get(row)?.to_vec1::<f32>()?));
             }
@@ -103,12 +104,10 @@ fn observing_says_in_which_row_each_prompt_ends() {
     assert_eq!(order, (0..questions.len()).collect::<Vec<_>>());
     for (question, state) in seen.iter().step_by(4) {
         let prompt = &questions[*question].candidates[0].prompt;
-        let positions: Vec<usize> = (0..prompt.len()).collect();
-        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| (0..=i).rev().collect()).collect();
-        let frame = model.frame(&positions, prompt.len(), &visible).unwrap();
+        let frame = model.frame(Run::after(0, prompt.len())).unwrap();
         let mut hidden = model.embed(prompt).unwrap();
         for at in 0..=layer {
-            hidden = model.layer(at, &hidden, &frame, None).unwrap();
+            hidden = model.layer(at, &hidden, &frame).unwrap();
         }
         let alone = hidden.squeeze(0).unwrap().get(prompt.len() - 1).unwrap();
         let alone: Vec<f32> = alone.to_vec1().unwrap();
@@ -167,7 +166,7 @@ fn kept_layers_compute_what_candle_transformers_computes_with_only_those_layers(
 }
 
 #[test]
-fn texts_that_decode_together_are_those_that_each_decodes_alone() {
+fn texts_of_many_masks_that_decode_together_are_those_that_each_decodes_alone() {
     let (model, tokenizer) = fixture();
     let suite = suite();
     let questions = asked(&suite, &tokenizer);
@@ -176,21 +175,22 @@ fn texts_that_decode_together_are_those_that_each_decodes_alone() {
         .filter(|question| question.protocol() == Protocol::Generate)
         .collect();
     assert!(written.len() >= 6);
-    let keep = KeepSet::without(model.n_layers(), &[4]).unwrap();
-    let together = generate(&model, &keep, &written, &tokenizer, &Silent).unwrap();
-    for (question, found) in written.iter().zip(&together) {
-        let mut text = question.prompt.clone();
-        for token in &found.tokens {
-            let logits = model.forward(&text, keep.layers()).unwrap();
-            let last: Vec<f32> = logits.get(text.len() - 1).unwrap().to_vec1().unwrap();
-            let best = last.iter().copied().fold(f32::MIN, f32::max);
-            assert!(
-                best - last[*token as usize] < 1e-3,
-                "{}: {}",
-                question.item.id,
-                found.text
-            );
-            text.push(*token);
+    let masks = masks(model.n_layers());
+    let together = generate(&model, &masks, &written, &tokenizer, &Silent).unwrap();
+    let likelihoods = Engine::new(&model)
+        .likelihoods(&written, &masks, &Silent)
+        .unwrap();
+    for ((keep, replies), likelihoods) in masks.iter().zip(&together).zip(&likelihoods) {
+        for ((question, reply), likelihoods) in written.iter().zip(replies).zip(likelihoods) {
+            assert_eq!(&reply.likelihoods, likelihoods, "{}", question.item.id);
+            let mut text = question.prompt.clone();
+            for token in &reply.generated.tokens {
+                let logits = model.forward(&text, keep.layers()).unwrap();
+                let last: Vec<f32> = logits.get(text.len() - 1).unwrap().to_vec1().unwrap();
+                let best = last.iter().copied().fold(f32::MIN, f32::max);
+                assert_eq!(last[*token as usize], best, "{}", question.item.id);
+                text.push(*token);
+            }
         }
     }
 }

@@ -69,12 +69,12 @@ enum Kind {
     Hf(HfFiles),
 }
 
-/// An open checkpoint.
-#[derive(Debug)]
+/// An open checkpoint. A clone shares the open files and the metadata.
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     path: PathBuf,
     format: Format,
-    kind: Kind,
+    kind: Arc<Kind>,
     files: Vec<Arc<MappedFile>>,
     tensors: Vec<TensorInfo>,
     /// Indices into `tensors`, sorted by name.
@@ -174,7 +174,7 @@ impl Checkpoint {
         Ok(Self {
             path: path.to_owned(),
             format,
-            kind,
+            kind: Arc::new(kind),
             files,
             tensors,
             by_name,
@@ -256,7 +256,7 @@ impl Checkpoint {
 
     /// The metadata of a GGUF file.
     pub fn gguf(&self) -> Option<&gguf::Metadata> {
-        match &self.kind {
+        match &*self.kind {
             Kind::Gguf(metadata) => Some(metadata),
             Kind::Hf(_) => None,
         }
@@ -264,7 +264,7 @@ impl Checkpoint {
 
     /// The files of a Hugging Face layout.
     pub fn hf(&self) -> Option<&HfFiles> {
-        match &self.kind {
+        match &*self.kind {
             Kind::Hf(files) => Some(files),
             Kind::Gguf(_) => None,
         }

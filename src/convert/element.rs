@@ -51,7 +51,7 @@ pub fn to_tensor(bytes: &[u8], dtype: DType, shape: &[usize], device: &Device) -
 ///
 /// # Errors
 /// A type that cannot be dequantised.
-pub(super) fn to_f32(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Vec<f32>> {
+pub(crate) fn to_f32(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Vec<f32>> {
     Ok(match dtype {
         DType::F32 => {
             let values = bytes.as_chunks::<4>().0.iter();

@@ -1,20 +1,22 @@
-//! Greedy generation: all prompts of a pack decode together, so a step reads the weights once.
+//! Greedy generation under many keep sets at once: all texts of all keep sets are written together,
+//! so a step reads the weights once.
 
 use super::Progress;
+use super::engine::Likelihood;
+use super::pack::{Pack, Text, packs};
+use super::pass::{Kept, Pass};
 use super::question::Question;
-use super::tree::TokenTree;
+use super::score::{likeliest, likelihoods, select};
 use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
-use crate::model::{KvCache, Model};
-use anyhow::Result;
-use candle_core::{D, Device, Tensor};
-use rayon::prelude::*;
+use crate::model::{KvCache, Model, Run};
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use std::ops::Range;
 
-/// Prompt tokens that are read together. Attention inside a pack is dense: its waste grows with this.
-const PACK_TOKENS: usize = 768;
-
-/// Texts are written together up to so many cached tokens: the weights are read once a step for all.
-const BATCH_TOKENS: usize = 8192;
+/// Bytes of keys and values that texts which are written together take at most: more rows make no
+/// product faster.
+const CACHE_BYTES: u64 = 1 << 30;
 
 /// What a model wrote.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,38 +29,68 @@ pub struct Generated {
     pub terminated: bool,
 }
 
-/// Greedy continuations of the questions' prompts, in order.
+/// What a keep set makes of a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Of the question's candidates.
+    pub likelihoods: Vec<Likelihood>,
+    /// The greedy continuation of its prompt.
+    pub generated: Generated,
+}
+
+/// Likelihoods and greedy continuations of questions under keep sets, `[mask][question]`. Prompts
+/// are read once for both.
 ///
 /// # Errors
 /// Tokens that the model does not have; what candle and the tokenizer report.
 pub fn generate(
     model: &Model,
-    keep: &KeepSet,
+    masks: &[KeepSet],
     questions: &[&Question],
     tokenizer: &TextTokenizer,
     progress: &dyn Progress,
-) -> Result<Vec<Generated>> {
-    let mut all = Vec::with_capacity(questions.len());
-    let mut rest = questions;
+) -> Result<Vec<Vec<Reply>>> {
+    let texts = questions.iter().map(|question| Text {
+        candidates: &question.candidates,
+        prompt: &question.prompt,
+    });
+    let packs = packs(texts);
+    let mut replies = vec![Vec::with_capacity(questions.len()); masks.len()];
+    let (mut rest, mut left) = (packs.as_slice(), questions);
     while !rest.is_empty() {
-        let mut batch = Batch::new(model, keep);
-        let mut taken = 0;
-        while taken < rest.len() && batch.columns < BATCH_TOKENS {
-            taken += batch.read(&rest[taken..])?;
+        let mut batch = Batch::new(model, masks, tokenizer);
+        let (mut taken, mut bytes) = (0, 0);
+        for pack in rest {
+            let (mine, _) = left.split_at(batch.questions.len() + pack.texts.len());
+            let mine = &mine[batch.questions.len()..];
+            bytes += batch.bytes(pack, mine);
+            if taken > 0 && bytes > CACHE_BYTES.min(model.room()) {
+                break;
+            }
+            batch.read(pack, mine)?;
+            taken += 1;
         }
-        all.extend(batch.write(&rest[..taken], tokenizer)?);
-        progress.advance(taken as u64);
-        rest = &rest[taken..];
+        let asked = batch.questions.len();
+        for (mask, found) in batch.write(progress)?.into_iter().enumerate() {
+            replies[mask].extend(found);
+        }
+        (rest, left) = (&rest[taken..], &left[asked..]);
     }
-    Ok(all)
+    Ok(replies)
 }
 
-/// One text being written.
+/// One text being written under one keep set.
 struct Writing {
-    /// Cache columns that its next token sees.
-    seen: Vec<usize>,
-    /// Position of the next token.
-    position: usize,
+    mask: usize,
+    /// Its question, among the batch's.
+    question: usize,
+    /// The pack that holds its prompt.
+    pack: usize,
+    /// The prompt's columns, from the pack's first.
+    prompt: Vec<Range<usize>>,
+    /// Where its own columns begin, in each layer that its keep set has.
+    own: Vec<usize>,
+    next: u32,
     tokens: Vec<u32>,
     terminated: bool,
     done: bool,
@@ -66,142 +98,220 @@ struct Writing {
 
 struct Batch<'m> {
     model: &'m Model,
-    keep: &'m KeepSet,
+    masks: &'m [KeepSet],
+    tokenizer: &'m TextTokenizer,
+    questions: Vec<&'m Question<'m>>,
+    /// One a layer.
     caches: Vec<KvCache>,
-    /// Columns in the caches.
-    columns: usize,
+    /// Where the columns of a pack begin: `[pack][layer][mask]`.
+    bases: Vec<Vec<Vec<Option<usize>>>>,
+    likelihoods: Vec<Vec<Vec<Likelihood>>>,
     texts: Vec<Writing>,
-    /// The first token of every text.
-    first: Vec<u32>,
 }
 
 impl<'m> Batch<'m> {
-    fn new(model: &'m Model, keep: &'m KeepSet) -> Self {
+    fn new(model: &'m Model, masks: &'m [KeepSet], tokenizer: &'m TextTokenizer) -> Self {
         Self {
             model,
-            keep,
-            caches: vec![KvCache::default(); keep.len()],
-            columns: 0,
+            masks,
+            tokenizer,
+            questions: Vec::new(),
+            caches: vec![KvCache::default(); model.n_layers()],
+            bases: Vec::new(),
+            likelihoods: vec![Vec::new(); masks.len()],
             texts: Vec::new(),
-            first: Vec::new(),
         }
     }
 
-    /// Reads a pack of prompts, at least one, with caches of its own that then join the batch's;
-    /// returns how many.
-    fn read(&mut self, questions: &[&Question]) -> Result<usize> {
-        let mut tree = TokenTree::default();
-        let mut taken = 0;
-        for question in questions {
-            let grown = tree.len() + tree.growth(None, &question.prompt);
-            if taken > 0 && grown > PACK_TOKENS {
-                break;
+    /// Bytes that a pack's keys and values take at most.
+    fn bytes(&self, pack: &Pack, questions: &[&Question]) -> u64 {
+        let written = questions.iter().map(|question| most_tokens(question));
+        let columns = (pack.tree.len() + written.sum::<usize>()) * self.masks.len();
+        let config = self.model.config();
+        let column = 2 * config.n_kv_heads * config.head_dim * size_of::<f32>();
+        (columns * column * self.model.n_layers()) as u64
+    }
+
+    /// Reads a pack's texts under every keep set.
+    fn read(&mut self, pack: &Pack, questions: &[&'m Question<'m>]) -> Result<()> {
+        let frame = self.model.frame(pack.tree.runs())?;
+        let mut pass = Pass::new(self.model, self.masks, frame, pack.tree.tokens())?;
+        let mut bases = vec![vec![None; self.masks.len()]; self.model.n_layers()];
+        for (layer, bases) in bases.iter_mut().enumerate() {
+            let cache = self.caches.get_mut(layer).context("no such layer")?;
+            pass.layer(layer, Some(Kept { cache, bases }), &super::Silent)?;
+        }
+        let prompts = pack.written();
+        let ends = prompts
+            .iter()
+            .filter_map(|(_, path)| Some(path.last()?.end - 1));
+        let ends: Vec<usize> = ends.collect();
+        for state in &pass.states {
+            let first = likeliest(self.model, &select(&state.hidden, &ends)?)?;
+            for &mask in &state.masks {
+                for ((text, prompt), &next) in prompts.iter().zip(&first) {
+                    self.texts.push(Writing {
+                        mask,
+                        question: self.questions.len() + text,
+                        pack: self.bases.len(),
+                        prompt: prompt.clone(),
+                        own: Vec::new(),
+                        next,
+                        tokens: Vec::new(),
+                        terminated: false,
+                        done: false,
+                    });
+                }
             }
-            tree.insert(None, &question.prompt);
-            taken += 1;
         }
-        let prompts = questions.iter().take(taken);
-        let ends: Vec<usize> = prompts.filter_map(|q| tree.find(&q.prompt)).collect();
-        for &end in &ends {
-            let path = tree.path(end).into_iter();
-            self.texts.push(Writing {
-                seen: path.map(|node| self.columns + node).collect(),
-                position: tree.positions()[end] + 1,
-                tokens: Vec::new(),
-                terminated: false,
-                done: false,
-            });
+        let pack = std::slice::from_ref(pack);
+        for found in likelihoods(self.model, pack, [pass.states])? {
+            for (mask, scored) in found {
+                self.likelihoods[mask].extend(scored);
+            }
         }
-        let mut pack = Batch::new(self.model, self.keep);
-        let (tokens, positions) = (tree.tokens(), tree.positions());
-        self.first
-            .extend(pack.forward(tokens, positions, &tree.paths(), &ends)?);
-        self.columns += pack.columns;
-        for (cache, read) in self.caches.iter_mut().zip(&pack.caches) {
-            cache.extend(read)?;
-        }
-        Ok(taken)
+        self.questions.extend(questions);
+        self.bases.push(bases);
+        Ok(())
     }
 
     /// Writes every text to its end.
-    fn write(
-        mut self,
-        questions: &[&Question],
-        tokenizer: &TextTokenizer,
-    ) -> Result<Vec<Generated>> {
+    fn write(mut self, progress: &dyn Progress) -> Result<Vec<Vec<Reply>>> {
+        self.texts.sort_by_key(|text| (text.mask, text.question));
+        for text in &mut self.texts {
+            let most = most_tokens(self.questions[text.question]);
+            let layers = self.caches.iter_mut().enumerate();
+            let own = layers.map(
+                |(layer, cache)| match self.masks[text.mask].contains(layer) {
+                    true => cache.reserve(most),
+                    false => 0,
+                },
+            );
+            text.own = own.collect();
+        }
         let mut texts = std::mem::take(&mut self.texts);
-        let mut next = std::mem::take(&mut self.first);
         let mut active: Vec<usize> = (0..texts.len()).collect();
         loop {
-            for (&i, token) in active.iter().zip(next) {
-                texts[i].take(token, questions[i], tokenizer)?;
+            let before = active.len();
+            for &i in &active {
+                let question = self.questions[texts[i].question];
+                texts[i].take(question, self.tokenizer)?;
             }
             active.retain(|&i| !texts[i].done);
+            progress.advance((before - active.len()) as u64);
             if active.is_empty() {
                 break;
             }
-            next = self.step(&mut texts, &active)?;
+            let next = self.step(&texts, &active)?;
+            for (&i, next) in active.iter().zip(next) {
+                texts[i].next = next;
+            }
         }
-        texts
-            .into_iter()
-            .map(|text| {
-                Ok(Generated {
-                    text: tokenizer.decode(&text.tokens)?,
+        self.replies(texts)
+    }
+
+    fn replies(self, texts: Vec<Writing>) -> Result<Vec<Vec<Reply>>> {
+        let mut replies = vec![Vec::new(); self.masks.len()];
+        for text in texts {
+            replies[text.mask].push(Reply {
+                likelihoods: self.likelihoods[text.mask][text.question].clone(),
+                generated: Generated {
+                    text: self.tokenizer.decode(&text.tokens)?,
                     tokens: text.tokens,
                     terminated: text.terminated,
-                })
-            })
-            .collect()
+                },
+            });
+        }
+        Ok(replies)
     }
 
     /// Reads the last token of every active text; returns the tokens that follow.
-    fn step(&mut self, texts: &mut [Writing], active: &[usize]) -> Result<Vec<u32>> {
-        let (mut tokens, mut positions, mut visible) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, &i) in active.iter().enumerate() {
-            let text = &mut texts[i];
-            tokens.extend(text.tokens.last());
-            positions.push(text.position);
-            text.position += 1;
-            // Nearest first, as a frame wants them.
-            text.seen.insert(0, self.columns + row);
-            visible.push(text.seen.clone());
+    fn step(&mut self, texts: &[Writing], active: &[usize]) -> Result<Vec<u32>> {
+        let tokens: Vec<u32> = active.iter().map(|&i| texts[i].next).collect();
+        let mut hidden = self.model.embed(&tokens)?;
+        for layer in 0..self.model.n_layers() {
+            let keeps = |&i: &usize| self.masks[texts[i].mask].contains(layer);
+            let kept: Vec<bool> = active.iter().map(keeps).collect();
+            let rows = active.iter().filter(|i| keeps(i)).map(|&i| &texts[i]);
+            let runs = self.runs(layer, rows);
+            if runs.is_empty() {
+                continue;
+            }
+            let frame = self.model.frame(runs)?;
+            let through = |rows: &Tensor| {
+                let cache = self.caches.get_mut(layer).context("no such layer")?;
+                self.model.layer_with(layer, rows, &frame, cache, &[0])
+            };
+            hidden = some_rows(&hidden, &kept, through)?;
         }
-        let rows: Vec<usize> = (0..active.len()).collect();
-        self.forward(&tokens, &positions, &visible, &rows)
+        likeliest(self.model, &hidden.squeeze(0)?)
     }
 
-    /// Appends tokens to the caches and returns the most likely token after each of `rows`.
-    fn forward(
-        &mut self,
-        tokens: &[u32],
-        positions: &[usize],
-        visible: &[Vec<usize>],
-        rows: &[usize],
-    ) -> Result<Vec<u32>> {
-        self.columns += tokens.len();
-        let frame = self.model.frame(positions, self.columns, visible)?;
-        let mut hidden = self.model.embed(tokens)?;
-        for (&layer, cache) in self.keep.layers().iter().zip(&mut self.caches) {
-            hidden = self.model.layer(layer, &hidden, &frame, Some(cache))?;
-        }
-        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let rows = Tensor::new(rows, hidden.device())?;
-        let logits = self
-            .model
-            .logits(&hidden.squeeze(0)?.index_select(&rows, 0)?)?;
-        let vocab_size = logits.dim(D::Minus1)?;
-        let logits = logits.to_device(&Device::Cpu)?.flatten_all()?;
-        let logits = logits.to_vec1::<f32>()?;
-        Ok(logits.par_chunks(vocab_size).map(argmax).collect())
+    /// What each text sees in a layer: its prompt, what it wrote, and the token that is read.
+    fn runs<'t>(&self, layer: usize, texts: impl Iterator<Item = &'t Writing>) -> Vec<Run> {
+        let run = |(row, text): (usize, &Writing)| {
+            let base = self.bases[text.pack][layer][text.mask].unwrap_or(0);
+            let prompt = text.prompt.iter().map(|c| c.start + base..c.end + base);
+            let own = text.own[layer];
+            // The token that is read is the last of those taken.
+            let written = own..own + text.tokens.len() - 1;
+            Run {
+                rows: row..row + 1,
+                past: prompt.chain([written.clone()]).collect(),
+                own: written.end,
+            }
+        };
+        texts.enumerate().map(run).collect()
     }
 }
 
+/// Passes the marked rows of [1, rows, hidden_size] through a function; the others stay.
+fn some_rows(
+    hidden: &Tensor,
+    marked: &[bool],
+    through: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if marked.iter().all(|&mark| mark) {
+        return through(hidden);
+    }
+    let stretches: Vec<&[bool]> = marked.chunk_by(|a, b| a == b).collect();
+    let part = |of: &Tensor, at: &mut usize, n: usize| {
+        *at += n;
+        of.narrow(1, *at - n, n)
+    };
+    let mut at = 0;
+    let mut parts = Vec::with_capacity(stretches.len());
+    for stretch in &stretches {
+        parts.push(part(hidden, &mut at, stretch.len())?);
+    }
+    let chosen = stretches
+        .iter()
+        .zip(&parts)
+        .filter(|(stretch, _)| stretch[0]);
+    let chosen: Vec<&Tensor> = chosen.map(|(_, part)| part).collect();
+    let done = through(&Tensor::cat(&chosen, 1)?)?;
+    let mut at = 0;
+    for (stretch, place) in stretches.iter().zip(&mut parts) {
+        if stretch[0] {
+            *place = part(&done, &mut at, stretch.len())?;
+        }
+    }
+    Ok(Tensor::cat(&parts, 1)?)
+}
+
+fn most_tokens(question: &Question) -> usize {
+    question
+        .ask
+        .written()
+        .map_or(0, |written| written.max_tokens)
+}
+
 impl Writing {
-    fn take(&mut self, token: u32, question: &Question, tokenizer: &TextTokenizer) -> Result<()> {
-        if tokenizer.end_ids().contains(&token) {
+    fn take(&mut self, question: &Question, tokenizer: &TextTokenizer) -> Result<()> {
+        if tokenizer.end_ids().contains(&self.next) {
             self.terminated = true;
         } else {
-            self.tokens.push(token);
+            self.tokens.push(self.next);
             let text = tokenizer.decode(&self.tokens)?;
             let stops = question
                 .ask
@@ -209,22 +319,7 @@ impl Writing {
                 .map_or(&[][..], |written| &written.until);
             self.terminated = stops.iter().any(|stop| text.contains(stop.as_str()));
         }
-        let most = question
-            .ask
-            .written()
-            .map_or(0, |written| written.max_tokens);
-        self.done = self.terminated || self.tokens.len() >= most;
+        self.done = self.terminated || self.tokens.len() >= most_tokens(question);
         Ok(())
     }
-}
-
-/// The first index of the largest value.
-fn argmax(row: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = i;
-        }
-    }
-    best as u32
 }

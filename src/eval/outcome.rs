@@ -9,7 +9,7 @@ use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
 use crate::model::Model;
 use crate::suite::{Answer, Family, IN_CONTEXT, Protocol};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 /// One question's result.
@@ -109,7 +109,7 @@ pub fn outcomes(
 /// Questions that are answered together.
 const PORTION: usize = 64;
 
-/// Units of progress a question: half for its likelihoods, half for what it generates.
+/// Units of progress a question.
 const STEPS: u64 = 1000;
 
 /// What is known of earlier runs, and hears of what is finished.
@@ -146,28 +146,26 @@ fn answer(
     progress: &dyn Progress,
 ) -> Result<Vec<Outcome>> {
     let masks = std::slice::from_ref(keep);
-    let half = questions.len() as u64 * STEPS / 2;
-    let share = Share::new(progress, half, engine.work(questions, masks));
-    let likelihoods = engine.likelihoods(questions, masks, &share)?;
-    let written: Vec<&Question> = questions
-        .iter()
-        .filter(|question| question.protocol() == Protocol::Generate)
-        .collect();
-    let share = Share::new(progress, half, written.len() as u64);
-    let texts = generate(model, keep, &written, tokenizer, &share)?;
-    if written.is_empty() {
-        progress.advance(half);
-    }
-    let mut written = texts.into_iter();
-    let scored = likelihoods.into_iter().flatten();
-    let outcome = |(question, likelihoods): (&Question, Vec<Likelihood>)| {
-        let generated = match question.protocol() {
-            Protocol::Generate => written.next(),
-            _ => None,
-        };
-        outcome(question, &likelihoods, generated)
+    let writes = |question: &&Question| !question.prompt.is_empty();
+    let (written, scored): (Vec<&Question>, Vec<&Question>) = questions.iter().partition(writes);
+    let worth = |questions: &[&Question]| questions.len() as u64 * STEPS;
+    let share = Share::new(progress, worth(&scored), engine.work(&scored, masks));
+    let likelihoods = engine.likelihoods(&scored, masks, &share)?;
+    let share = Share::new(progress, worth(&written), written.len() as u64);
+    let replies = generate(model, masks, &written, tokenizer, &share)?;
+    let mut scored = likelihoods.into_iter().flatten();
+    let mut written = replies.into_iter().flatten();
+    let outcome = |question: &Question| {
+        let none = "an answer is missing";
+        Ok(match writes(&question) {
+            true => {
+                let reply = written.next().context(none)?;
+                outcome(question, &reply.likelihoods, Some(reply.generated))
+            }
+            false => outcome(question, &scored.next().context(none)?, None),
+        })
     };
-    Ok(questions.iter().zip(scored).map(outcome).collect())
+    questions.iter().map(outcome).collect()
 }
 
 fn outcome(

@@ -1,13 +1,14 @@
 //! Token sequences as a tree: a beginning that several share stands there once.
 
+use crate::model::Run;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A forest of tokens; each sees its ancestors and itself.
 #[derive(Default)]
 pub(super) struct TokenTree {
     tokens: Vec<u32>,
     parents: Vec<Option<usize>>,
-    depths: Vec<usize>,
     children: HashMap<(Option<usize>, u32), usize>,
 }
 
@@ -28,8 +29,6 @@ impl TokenTree {
         if node == next {
             self.tokens.push(token);
             self.parents.push(parent);
-            self.depths
-                .push(parent.map_or(0, |parent| self.depths[parent] + 1));
         }
         node
     }
@@ -68,19 +67,33 @@ impl TokenTree {
         &self.tokens
     }
 
-    /// The position of every token in its own text.
-    pub(super) fn positions(&self) -> &[usize] {
-        &self.depths
+    /// The tokens as runs, each node a row and a column.
+    pub(super) fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (node, &parent) in self.parents.iter().enumerate() {
+            match runs.last_mut() {
+                Some(run) if parent.is_some_and(|parent| parent + 1 == node) => run.rows.end += 1,
+                _ => runs.push(Run {
+                    rows: node..node + 1,
+                    past: parent.map_or_else(Vec::new, |parent| self.path(parent)),
+                    own: node,
+                }),
+            }
+        }
+        runs
     }
 
-    /// A node and its ancestors, nearest first.
-    pub(super) fn path(&self, node: usize) -> Vec<usize> {
-        std::iter::successors(Some(node), |&at| self.parents[at]).collect()
-    }
-
-    /// What every node sees.
-    pub(super) fn paths(&self) -> Vec<Vec<usize>> {
-        (0..self.len()).map(|node| self.path(node)).collect()
+    /// A node and its ancestors as stretches of nodes, farthest first.
+    pub(super) fn path(&self, node: usize) -> Vec<Range<usize>> {
+        let mut path: Vec<Range<usize>> = Vec::new();
+        for node in std::iter::successors(Some(node), |&at| self.parents[at]) {
+            match path.last_mut() {
+                Some(stretch) if stretch.start == node + 1 => stretch.start = node,
+                _ => path.push(node..node + 1),
+            }
+        }
+        path.reverse();
+        path
     }
 }
 
@@ -95,9 +108,14 @@ mod tests {
         let second = tree.insert(None, &[1, 2, 4]).unwrap();
         let other = tree.insert(None, &[9]).unwrap();
         assert_eq!(tree.len(), 5);
-        assert_eq!(tree.path(first).len(), 3);
-        assert_eq!(tree.path(second), [second, 1, 0]);
-        assert_eq!(tree.path(other), [other]);
+        assert_eq!(tree.path(first), [0..3]);
+        assert_eq!(tree.path(second), [0..2, second..second + 1]);
+        assert_eq!(tree.path(other), [other..other + 1]);
+        let runs = tree.runs();
+        let rows: Vec<_> = runs.iter().map(|run| run.rows.clone()).collect();
+        assert_eq!(rows, [0..3, 3..4, 4..5]);
+        let past: Vec<_> = runs.iter().map(|run| run.past.clone()).collect();
+        assert_eq!(past, [vec![], vec![0..2], vec![]]);
         assert_eq!(tree.growth(None, &[1, 2, 5, 6]), 2);
         assert_eq!(tree.growth(None, &[1, 2]), 0);
     }

@@ -4,7 +4,7 @@ use super::influence::BlockInfluence;
 use super::sparsity::HiddenSparsity;
 use super::{Drop, LayerProfile, Score};
 use crate::arch::KeepSet;
-use crate::eval::{Engine, Likelihood, Progress, Question, layer_passes, stats};
+use crate::eval::{Engine, Likelihood, Progress, Question, stats};
 use crate::model::Model;
 use crate::suite::{Family, Protocol};
 use anyhow::Result;
@@ -27,17 +27,15 @@ pub fn profile(
     let ablations = (0..n_layers).map(|layer| all.drop_layers(&[layer]));
     let masks: Vec<KeepSet> = std::iter::once(all.clone()).chain(ablations).collect();
     let engine = Engine::new(model);
-    let work = engine.work(questions, &masks);
-    let one_pass = work / layer_passes(&masks, n_layers).max(1) as u64 * n_layers as u64;
-    progress.begin("scoring every layer", work + one_pass);
+    progress.begin("scoring every layer", engine.work(questions, &masks));
 
     let mut influence = BlockInfluence::new(n_layers);
     let mut sparsity = HiddenSparsity::new(n_layers, questions);
-    engine.observe(questions, progress, |layer, before, after, ends| {
+    let observe = |layer: usize, before: &_, after: &_, ends: &_| {
         influence.add(layer, before, after)?;
         sparsity.add(layer, after, ends)
-    })?;
-    let answers = engine.likelihoods(questions, &masks, progress)?;
+    };
+    let answers = engine.observe(questions, &masks, progress, observe)?;
     let Some((original, ablated)) = answers.split_first() else {
         return Ok((Vec::new(), Vec::new()));
     };

@@ -1,73 +1,101 @@
 //! The runnable decoder: built from a checkpoint and its description, every layer within reach.
 //!
-//! Weights are loaded once, in f32. A keep set is only a list of layer numbers, so trying
-//! another one costs no loading. A set of tokens is laid out once as a [`Frame`] (rotary angles
-//! and who sees whom) which all layers share.
+//! A keep set is only a list of layer numbers, so trying another one costs no loading. A set of
+//! tokens is laid out once as a [`Frame`] (rotary angles and who sees whom) which all layers share.
+//! On a CPU a layer computes by the kernels, elsewhere as candle's graph; layers that do not fit in
+//! memory are read from the file as the pass reaches them.
 
+mod block;
+mod cache;
 mod config;
+mod cpu;
 mod frame;
-mod layer;
-mod mlp;
+mod graph;
+mod head;
+mod kernels;
+mod layers;
+mod resources;
 mod rotary;
+mod run;
 mod weights;
 
+pub use cache::KvCache;
 pub use config::{Config, Experts, LayerKind};
 pub use frame::Frame;
-pub use layer::KvCache;
+pub use head::Logits;
+pub use kernels::exp_sum;
+pub use resources::Resources;
+pub use run::Run;
 
 use crate::arch::{Arch, RopeScaling};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, ensure};
+use cache::Held;
 use candle_core::{Device, Tensor};
-use candle_nn::{Linear, Module, RmsNorm};
-use layer::{Layer, softcapped};
+use head::Head;
+use layers::{Layer, Layers};
+use resources::Division;
 use rotary::Rotary;
+use std::sync::Arc;
 use weights::Weights;
 
 /// A decoder-only transformer in memory.
 pub struct Model {
-    config: Config,
-    device: Device,
+    config: Arc<Config>,
+    weights: Arc<Weights>,
     rotary: Rotary,
-    embedding: Tensor,
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Linear,
+    layers: Layers,
+    head: Head,
+    division: Division,
 }
 
 impl Model {
-    /// Loads a checkpoint; `progress` is told each layer that is ready.
+    /// Opens a checkpoint: whole, where that fits in the memory that it may use, else so that layers
+    /// are read as the pass reaches them. `progress` is told each layer that is ready.
     ///
     /// # Errors
     /// A tensor that is missing, of the wrong shape, of a type that cannot be dequantised, or
-    /// that the description does not know; hyper-parameters that do not fit together.
+    /// that the description does not know; hyper-parameters that do not fit together; too little
+    /// memory.
+    pub fn open(
+        checkpoint: &Checkpoint,
+        resources: &Resources,
+        progress: impl Fn(usize, usize),
+    ) -> Result<Self> {
+        let arch = Arch::of(checkpoint)?;
+        let config = Arc::new(Config::read(arch, checkpoint)?);
+        let weights = Arc::new(Weights::new(checkpoint, arch, &config, &resources.device)?);
+        let scaling = RopeScaling::of(arch, checkpoint)
+            .with_context(|| checkpoint.path().display().to_string())?;
+        let division = resources.divide(&weights, &config)?;
+        let layers = match division.streamed {
+            true => Layers::streamed(weights.clone(), config.clone()),
+            false => Layers::all(weights.clone(), config.clone(), progress)?,
+        };
+        Ok(Self {
+            rotary: Rotary::new(&config, &scaling, &weights)?,
+            layers,
+            head: Head::load(weights.clone(), config.clone(), division.streamed)?,
+            division,
+            weights,
+            config,
+        })
+    }
+
+    /// Loads a checkpoint whole; `progress` is told each layer that is ready.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
     pub fn load(
         checkpoint: &Checkpoint,
         device: &Device,
         progress: impl Fn(usize, usize),
     ) -> Result<Self> {
-        let arch = Arch::of(checkpoint)?;
-        let config = Config::read(arch, checkpoint)?;
-        let weights = Weights::new(checkpoint, arch, &config, device)?;
-        let mut layers = Vec::new();
-        for index in 0..config.n_layers {
-            layers.push(Layer::load(&weights, &config, index)?);
-            progress(index + 1, config.n_layers);
-        }
-        let embedding = weights.tensor("token_embd.weight")?;
-        let head = weights.optional("output.weight")?;
-        let norm = weights.tensor("output_norm.weight")?;
-        let scaling = RopeScaling::of(arch, checkpoint)
-            .with_context(|| checkpoint.path().display().to_string())?;
-        Ok(Self {
-            rotary: Rotary::new(&config, &scaling, &weights)?,
-            head: Linear::new(head.unwrap_or_else(|| embedding.clone()), None),
-            norm: RmsNorm::new(norm, config.rms_norm_eps),
-            embedding,
-            layers,
+        let resources = Resources {
             device: device.clone(),
-            config,
-        })
+            memory: u64::MAX,
+        };
+        Self::open(checkpoint, &resources, progress)
     }
 
     /// The hyper-parameters.
@@ -77,24 +105,16 @@ impl Model {
 
     /// How many layers the checkpoint has.
     pub fn n_layers(&self) -> usize {
-        self.layers.len()
+        self.config.n_layers
     }
 
-    /// Lays out tokens for all layers. `positions`: one a token. `visible`: for each token, the
-    /// columns that it sees of `columns` in all, the cached tokens first and then these; its
-    /// nearest neighbours first, because layers with a sliding window see only so many of them.
+    /// Lays out tokens for all layers. A token's position is the number of those before it in its
+    /// text.
     ///
     /// # Errors
-    /// Only what candle reports.
-    pub fn frame(
-        &self,
-        positions: &[usize],
-        columns: usize,
-        visible: &[Vec<usize>],
-    ) -> Result<Frame> {
-        let window = self.config.sliding_window;
-        let (rotary, device) = (&self.rotary, &self.device);
-        Frame::new(rotary, window, positions, columns, visible, device)
+    /// Runs that are not in the order of their rows, or leave one out.
+    pub fn frame(&self, runs: Vec<Run>) -> Result<Frame> {
+        Frame::new(&self.rotary, runs)
     }
 
     /// Token embeddings, [1, tokens, hidden_size].
@@ -108,8 +128,15 @@ impl Model {
                 "the tokenizer gives token {token}, but the model has {vocab_size} embeddings: are they from the same model?"
             );
         }
-        let ids = Tensor::new(tokens, &self.device)?;
-        let rows = self.embedding.index_select(&ids, 0)?.unsqueeze(0)?;
+        let (stack, width) = (
+            self.weights.stack(&["token_embd.weight"])?,
+            self.config.hidden_size,
+        );
+        let mut rows = vec![0.0; tokens.len() * width];
+        for (row, &token) in rows.chunks_exact_mut(width).zip(tokens) {
+            stack.read(token as usize..token as usize + 1, row)?;
+        }
+        let rows = Tensor::from_vec(rows, (1, tokens.len(), width), self.device())?;
         match self.config.embedding_scale == 1.0 {
             true => Ok(rows),
             false => Ok((rows * self.config.embedding_scale)?),
@@ -117,22 +144,69 @@ impl Model {
     }
 
     /// One layer's output, [states, tokens, hidden_size] in and out. States are independent of
-    /// each other and share the frame. With a cache, keys and values are appended to it.
+    /// each other and share the frame.
     ///
     /// # Errors
-    /// A layer that does not exist; what candle reports.
-    pub fn layer(
+    /// A layer that does not exist or cannot be read; what candle reports.
+    pub fn layer(&self, index: usize, hidden: &Tensor, frame: &Frame) -> Result<Tensor> {
+        let layer = self.layers.get(index)?;
+        let states = hidden.dim(0)?;
+        match &*layer {
+            Layer::Graph(block) => Ok(block.forward(hidden, frame, None)?),
+            Layer::Cpu(block) => {
+                let mut own = KvCache::default();
+                let bases: Vec<usize> = (0..states).map(|_| own.reserve(frame.columns())).collect();
+                let mut store = block.shape.store();
+                store.grow(own.columns());
+                let x = hidden.flatten_all()?.to_vec1::<f32>()?;
+                let x = block.forward(x, frame, &mut store, &bases);
+                Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
+            }
+        }
+    }
+
+    /// The same with keys and values that stay: the frame's columns of state i are the cache's from
+    /// `bases[i]` on. What a frame sees must have been written there before.
+    ///
+    /// # Errors
+    /// As of [`Self::layer`]; a number of bases that is not that of the states.
+    pub fn layer_with(
         &self,
         index: usize,
         hidden: &Tensor,
         frame: &Frame,
-        cache: Option<&mut KvCache>,
+        cache: &mut KvCache,
+        bases: &[usize],
     ) -> Result<Tensor> {
-        let layer = self
-            .layers
-            .get(index)
-            .with_context(|| format!("no layer {index}"))?;
-        Ok(layer.forward(hidden, frame, cache)?)
+        ensure!(
+            hidden.dim(0)? == bases.len(),
+            "each state needs its columns"
+        );
+        let layer = self.layers.get(index)?;
+        let last = bases.iter().max().copied().unwrap_or(0);
+        cache.reach(last + frame.columns());
+        match &*layer {
+            Layer::Graph(block) => {
+                let mut memory = match cache.held.take() {
+                    Some(Held::Graph(memory)) => Some(memory),
+                    _ => None,
+                };
+                let out = block.forward(hidden, frame, Some((&mut memory, bases)))?;
+                cache.held = memory.map(Held::Graph);
+                Ok(out)
+            }
+            Layer::Cpu(block) => {
+                let mut store = match cache.held.take() {
+                    Some(Held::Cpu(store)) => store,
+                    _ => block.shape.store(),
+                };
+                store.grow(cache.columns());
+                let x = hidden.flatten_all()?.to_vec1::<f32>()?;
+                let x = block.forward(x, frame, &mut store, bases);
+                cache.held = Some(Held::Cpu(store));
+                Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
+            }
+        }
     }
 
     /// Next-token logits of some rows: [rows, hidden_size] → [rows, vocab_size].
@@ -140,16 +214,19 @@ impl Model {
     /// # Errors
     /// Only what candle reports.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let hidden = self.norm.forward(&hidden.contiguous()?)?;
-        let logits = self.head.forward(&hidden)?;
-        let logits = match self.config.logit_scale == 1.0 {
-            true => logits,
-            false => (logits / self.config.logit_scale)?,
-        };
-        match self.config.final_softcap {
-            Some(cap) => Ok(softcapped(&logits, cap)?),
-            None => Ok(logits),
-        }
+        self.head.logits(hidden)
+    }
+
+    /// The same, some rows and some of the vocabulary at a time.
+    ///
+    /// # Errors
+    /// What candle or the visitor reports.
+    pub fn visit_logits(
+        &self,
+        hidden: &Tensor,
+        visit: impl FnMut(Logits) -> Result<()>,
+    ) -> Result<()> {
+        self.head.visit(hidden, visit)
     }
 
     /// Logits at every position of one text under a keep set, [tokens, vocab_size].
@@ -158,19 +235,32 @@ impl Model {
     /// An empty text, or a token or layer that does not exist.
     pub fn forward(&self, tokens: &[u32], keep: &[usize]) -> Result<Tensor> {
         ensure!(!tokens.is_empty(), "an empty text has no next token");
-        let positions: Vec<usize> = (0..tokens.len()).collect();
-        let past = |i: usize| (0..=i).rev().collect();
-        let visible: Vec<Vec<usize>> = positions.iter().map(|&i| past(i)).collect();
-        let frame = self.frame(&positions, tokens.len(), &visible)?;
+        let frame = self.frame(Run::after(0, tokens.len()))?;
         let mut hidden = self.embed(tokens)?;
         for &index in keep {
-            hidden = self.layer(index, &hidden, &frame, None)?;
+            hidden = self.layer(index, &hidden, &frame)?;
         }
         self.logits(&hidden.squeeze(0)?)
     }
 
-    /// The device that holds the weights.
+    /// Whether layers are read from the file as the pass reaches them: then a pass costs the least if
+    /// as much as there is [`Self::room`] for goes through each layer at once.
+    pub fn is_streamed(&self) -> bool {
+        self.division.streamed
+    }
+
+    /// Bytes of hidden states, keys and values for which there is room.
+    pub fn room(&self) -> u64 {
+        self.division.room
+    }
+
+    /// Rows that best go through a layer at once.
+    pub fn rows_at_once(&self) -> usize {
+        self.division.rows
+    }
+
+    /// The device that computes.
     pub fn device(&self) -> &Device {
-        &self.device
+        self.weights.device()
     }
 }

@@ -49,7 +49,6 @@ impl Rotary {
             RopeScaling::Linear { factor } => rotary.global = plain(None, *factor)?,
             _ => {
                 let stored = weights.optional("rope_freqs.weight")?;
-                let stored = stored.map(|t| t.to_vec1::<f32>()).transpose()?;
                 let divisors = stored.or_else(|| scaling.freq_factors(config.rotary_dim, theta));
                 rotary.global = plain(divisors.as_deref(), 1.0)?;
             }

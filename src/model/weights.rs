@@ -3,38 +3,51 @@
 use super::config::Config;
 use crate::arch::{Arch, RowOrder};
 use crate::checkpoint::{Checkpoint, TensorInfo};
-use crate::convert::to_tensor;
-use anyhow::{Context, Result};
+use crate::convert::to_f32;
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use candle_nn::Linear;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// The tensors of one checkpoint, each found by the GGUF name of its place.
-pub(super) struct Weights<'a> {
-    checkpoint: &'a Checkpoint,
-    places: HashMap<String, Place<'a>>,
-    config: &'a Config,
-    device: &'a Device,
+pub(super) struct Weights {
+    checkpoint: Checkpoint,
+    places: HashMap<String, Place>,
+    head_dim: usize,
+    device: Device,
 }
 
 /// Where one tensor comes from.
-struct Place<'a> {
+struct Place {
     /// One tensor, or one an expert, by expert.
-    parts: BTreeMap<usize, &'a TensorInfo>,
+    parts: BTreeMap<usize, TensorInfo>,
     stacked: bool,
-    rows: RowOrder,
+    order: RowOrder,
     plus_one: bool,
 }
 
-impl<'a> Weights<'a> {
+/// Matrices with the same number of columns below each other, to be read row by row.
+pub(super) struct Stack<'w> {
+    weights: &'w Weights,
+    parts: Vec<Part<'w>>,
+    n_inputs: usize,
+}
+
+/// Some rows of one tensor.
+struct Part<'w> {
+    info: &'w TensorInfo,
+    rows: Range<usize>,
+    order: RowOrder,
+}
+
+impl Weights {
     /// # Errors
     /// A tensor of the wrong shape, or one that the description does not know: a model that runs without it would be wrong.
     pub(super) fn new(
-        checkpoint: &'a Checkpoint,
+        checkpoint: &Checkpoint,
         arch: &Arch,
-        config: &'a Config,
-        device: &'a Device,
+        config: &Config,
+        device: &Device,
     ) -> Result<Self> {
         arch.check_complete(checkpoint)?;
         config.check_shapes(arch, checkpoint)?;
@@ -49,81 +62,237 @@ impl<'a> Weights<'a> {
                 parts: BTreeMap::new(),
                 stacked: slot.expert.is_some(),
                 // Only GGUF files reorder rows, and have 1 added to these weights.
-                rows: match gguf {
+                order: match gguf {
                     true => slot.rule.rows,
                     false => RowOrder::Same,
                 },
                 plus_one: slot.rule.plus_one && !gguf,
             });
-            place.parts.insert(slot.expert.unwrap_or(0), info);
+            place.parts.insert(slot.expert.unwrap_or(0), info.clone());
         }
         Ok(Self {
-            checkpoint,
+            checkpoint: checkpoint.clone(),
             places,
-            config,
-            device,
+            head_dim: config.head_dim,
+            device: device.clone(),
         })
     }
 
-    /// The tensor of one place.
+    /// The device that computes.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether the checkpoint has a tensor for this place.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Bytes of all tensors of a layer in f32.
+    pub(super) fn layer_bytes(&self, layer: usize) -> u64 {
+        let prefix = format!("blk.{layer}.");
+        let places = self.places.iter();
+        let places = places.filter(|(name, _)| name.starts_with(&prefix));
+        let infos = places.flat_map(|(_, place)| place.parts.values());
+        let numbers = infos.map(|info| info.shape.iter().product::<u64>());
+        numbers.sum::<u64>() * size_of::<f32>() as u64
+    }
+
+    /// A vector.
     ///
     /// # Errors
     /// It is missing or of a type that cannot be read.
-    pub(super) fn tensor(&self, name: &str) -> Result<Tensor> {
-        self.optional(name)?.with_context(|| {
-            format!(
-                "{}: tensor {name} is missing",
-                self.checkpoint.path().display()
-            )
-        })
+    pub(super) fn vector(&self, name: &str) -> Result<Vec<f32>> {
+        self.optional(name)?.with_context(|| self.missing(name))
     }
 
-    /// A tensor that may be missing. Tensors of experts come stacked, [experts, …].
-    pub(super) fn optional(&self, name: &str) -> Result<Option<Tensor>> {
+    /// A vector that may be missing.
+    ///
+    /// # Errors
+    /// As of [`Self::vector`].
+    pub(super) fn optional(&self, name: &str) -> Result<Option<Vec<f32>>> {
         let Some(place) = self.places.get(name) else {
             return Ok(None);
         };
-        let parts = place.parts.values().map(|info| self.part(info, place.rows));
-        let mut parts = parts.collect::<Result<Vec<_>>>()?;
-        let tensor = match place.stacked {
-            true => Tensor::stack(&parts, 0)?,
-            false => parts.remove(0),
+        let info = place.parts.values().next();
+        let info = info.with_context(|| self.missing(name))?;
+        let n = info.shape.iter().product::<u64>() as usize;
+        // The only vectors whose order differs are the biases of rotated heads.
+        let part = Part {
+            info,
+            rows: 0..n,
+            order: place.order,
         };
-        Ok(Some(match place.plus_one {
-            true => (tensor + 1.0)?,
-            false => tensor,
-        }))
+        let mut values = vec![0.0; n];
+        part.read(self, 0..n, 1, &mut values)?;
+        if place.plus_one {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
+        Ok(Some(values))
     }
 
-    /// A projection, `name.weight` and, where there is one, `name.bias`.
+    /// Matrices below each other.
     ///
     /// # Errors
-    /// As of [`Self::tensor`].
-    pub(super) fn linear(&self, name: &str) -> Result<Linear> {
-        let weight = self.tensor(&format!("{name}.weight"))?;
-        Ok(Linear::new(weight, self.optional(&format!("{name}.bias"))?))
+    /// One is missing, or their widths differ.
+    pub(super) fn stack(&self, names: &[&str]) -> Result<Stack<'_>> {
+        self.stacked(names, None)
     }
 
-    fn part(&self, info: &TensorInfo, rows: RowOrder) -> Result<Tensor> {
-        let shape: Vec<usize> = info.shape.iter().map(|&d| d as usize).collect();
-        let bytes = match rows {
-            RowOrder::Same => Cow::Borrowed(self.checkpoint.bytes(info)),
-            _ => Cow::Owned(self.in_hf_order(info, rows, shape[0])),
-        };
-        let tensor = to_tensor(&bytes, info.dtype, &shape, self.device);
-        self.checkpoint.release(info);
-        tensor.with_context(|| info.name.clone())
+    /// The same of one expert.
+    ///
+    /// # Errors
+    /// As of [`Self::stack`].
+    pub(super) fn stack_of(&self, names: &[&str], expert: usize) -> Result<Stack<'_>> {
+        self.stacked(names, Some(expert))
     }
 
-    /// Rows are whole blocks in every type, so reordering them needs no dequantising.
-    fn in_hf_order(&self, info: &TensorInfo, rows: RowOrder, n_rows: usize) -> Vec<u8> {
-        let bytes = self.checkpoint.bytes(info);
-        let row_bytes = bytes.len() / n_rows.max(1);
-        let mut ordered = Vec::with_capacity(bytes.len());
-        for row in 0..n_rows {
-            let at = rows.gguf_row(row, self.config.head_dim) * row_bytes;
-            ordered.extend_from_slice(&bytes[at..at + row_bytes]);
+    /// How many experts a tensor has rows for.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub(super) fn experts(&self, name: &str) -> Result<usize> {
+        let place = self.places.get(name).with_context(|| self.missing(name))?;
+        let first = place.parts.values().next();
+        let first = first.with_context(|| self.missing(name))?;
+        Ok(match place.stacked {
+            true => place.parts.len(),
+            false => first.shape.first().map_or(0, |&n| n as usize),
+        })
+    }
+
+    fn stacked(&self, names: &[&str], expert: Option<usize>) -> Result<Stack<'_>> {
+        let mut parts = Vec::with_capacity(names.len());
+        let mut n_inputs = None;
+        for name in names {
+            let place = self.places.get(*name);
+            let place = place.with_context(|| self.missing(name))?;
+            let key = expert.filter(|_| place.stacked).unwrap_or(0);
+            let info = place.parts.get(&key);
+            let info = info.with_context(|| self.missing(name))?;
+            let shape: Vec<usize> = info.shape.iter().map(|&d| d as usize).collect();
+            let (first, rows, columns) = match (shape.as_slice(), expert) {
+                (&[_, rows, columns], Some(expert)) => (expert * rows, rows, columns),
+                (&[rows, columns], _) => (0, rows, columns),
+                // GGUF stores a matrix of one row as a vector.
+                (&[columns], _) => (0, 1, columns),
+                _ => anyhow::bail!("tensor {} is no matrix: {shape:?}", info.name),
+            };
+            ensure!(
+                *n_inputs.get_or_insert(columns) == columns,
+                "tensor {} has {columns} columns, others of its kind have not",
+                info.name
+            );
+            parts.push(Part {
+                info,
+                rows: first..first + rows,
+                order: place.order,
+            });
         }
-        ordered
+        Ok(Stack {
+            weights: self,
+            parts,
+            n_inputs: n_inputs.unwrap_or(0),
+        })
+    }
+
+    fn missing(&self, name: &str) -> String {
+        format!(
+            "{}: tensor {name} is missing",
+            self.checkpoint.path().display()
+        )
+    }
+}
+
+impl Stack<'_> {
+    /// Columns.
+    pub(super) fn n_inputs(&self) -> usize {
+        self.n_inputs
+    }
+
+    /// Rows of all matrices.
+    pub(super) fn n_outputs(&self) -> usize {
+        self.parts.iter().map(|part| part.rows.len()).sum()
+    }
+
+    /// Some rows, to `out`, [rows, n_inputs].
+    ///
+    /// # Errors
+    /// There are not so many, or they are of a type that cannot be read.
+    pub(super) fn read(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let (mut before, mut rest) = (0, out);
+        for part in &self.parts {
+            let end = before + part.rows.len();
+            let mine = rows.start.clamp(before, end) - before..rows.end.clamp(before, end) - before;
+            let (out, others) = rest.split_at_mut(mine.len() * self.n_inputs);
+            part.read(self.weights, mine, self.n_inputs, out)?;
+            (before, rest) = (end, others);
+        }
+        ensure!(rest.is_empty(), "there is no row {}", rows.end);
+        Ok(())
+    }
+
+    /// All rows as a tensor on the device, [n_outputs, n_inputs].
+    ///
+    /// # Errors
+    /// As of [`Self::read`]; what candle reports.
+    pub(super) fn tensor(&self) -> Result<Tensor> {
+        let (rows, columns) = (self.n_outputs(), self.n_inputs);
+        let mut values = vec![0.0; rows * columns];
+        self.read(0..rows, &mut values)?;
+        Ok(Tensor::from_vec(
+            values,
+            (rows, columns),
+            &self.weights.device,
+        )?)
+    }
+
+    /// Gives the file's pages back to the system.
+    pub(super) fn release(&self) {
+        for part in &self.parts {
+            self.weights.checkpoint.release(part.info);
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Rows are whole blocks in every type, so any of them can be read alone.
+    fn read(
+        &self,
+        weights: &Weights,
+        rows: Range<usize>,
+        n_inputs: usize,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let bytes = weights.checkpoint.bytes(self.info);
+        let all = self.info.shape.iter().product::<u64>() as usize / n_inputs.max(1);
+        let row_bytes = bytes.len() / all.max(1);
+        let range = |row: usize| row * row_bytes..(row + 1) * row_bytes;
+        let no_row = || format!("tensor {} has {all} rows", self.info.name);
+        let count = rows.len();
+        let read = |bytes: &[u8]| {
+            to_f32(
+                bytes,
+                self.info.dtype,
+                &[bytes.len() / row_bytes.max(1), n_inputs],
+            )
+            .with_context(|| self.info.name.clone())
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        if self.order == RowOrder::Same {
+            let first = self.rows.start + rows.start;
+            let bytes = bytes.get(range(first).start..range(first + count - 1).end);
+            out.copy_from_slice(&read(bytes.with_context(no_row)?)?);
+            return Ok(());
+        }
+        let mut ordered = Vec::with_capacity(count * row_bytes);
+        for row in rows {
+            let row = self.order.gguf_row(self.rows.start + row, weights.head_dim);
+            ordered.extend_from_slice(bytes.get(range(row)).with_context(no_row)?);
+        }
+        out.copy_from_slice(&read(&ordered)?);
+        Ok(())
     }
 }

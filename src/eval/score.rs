@@ -1,0 +1,169 @@
+//! Likelihoods and first tokens from the last hidden states.
+
+use super::engine::Likelihood;
+use super::pack::{Ask, Pack};
+use super::pass::State;
+use crate::model::{Logits, Model, exp_sum};
+use anyhow::Result;
+use candle_core::{IndexOp, Tensor};
+use rayon::prelude::*;
+
+/// The likelihoods of a pack's candidates, by text, under one keep set.
+pub(super) type Scored = (usize, Vec<Vec<Likelihood>>);
+
+/// What is known of one row's logits so far.
+#[derive(Clone, Copy)]
+struct Row {
+    /// Σ e^(logit − highest).
+    sum: f64,
+    highest: f32,
+    /// The first token with the highest logit.
+    best: u32,
+}
+
+impl Row {
+    const NONE: Self = Self {
+        sum: 0.0,
+        highest: f32::NEG_INFINITY,
+        best: 0,
+    };
+
+    /// Adds the logits of a block of tokens.
+    fn add(&mut self, first: usize, logits: &[f32]) {
+        let (sum, highest) = exp_sum(logits);
+        if highest > self.highest {
+            let at = logits.iter().position(|&logit| logit == highest);
+            self.best = (first + at.unwrap_or(0)) as u32;
+            self.sum *= f64::from(self.highest - highest).exp();
+            self.highest = highest;
+        }
+        self.sum += f64::from(sum) * f64::from(highest - self.highest).exp();
+    }
+
+    /// ln Σ e^logit.
+    fn norm(&self) -> f64 {
+        f64::from(self.highest) + self.sum.ln()
+    }
+}
+
+/// The likelihoods of the packs' candidates from their last states, of each pack by keep set.
+///
+/// # Errors
+/// What candle reports.
+pub(super) fn likelihoods(
+    model: &Model,
+    packs: &[Pack],
+    states: impl IntoIterator<Item = Vec<State>>,
+) -> Result<Vec<Vec<Scored>>> {
+    // One product for all: where the head is read from the file, it is read once.
+    let (mut hidden, mut wanted, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rows = 0;
+    for (pack, states) in packs.iter().zip(states) {
+        let asked = pack.asked();
+        let mut nodes: Vec<usize> = asked.iter().map(|ask| ask.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let mut masks = Vec::with_capacity(states.len());
+        for state in states.into_iter().filter(|_| !nodes.is_empty()) {
+            let row = |ask: &Ask| rows + nodes.binary_search(&ask.node).unwrap_or(0);
+            wanted.extend(asked.iter().map(|ask| (row(ask), ask.token)));
+            hidden.push(select(&state.hidden, &nodes)?);
+            rows += nodes.len();
+            masks.push(state.masks);
+        }
+        jobs.push((pack, asked, masks));
+    }
+    let mut found = match hidden.is_empty() {
+        true => Vec::new(),
+        false => log_probs(model, &Tensor::cat(&hidden, 0)?, &wanted)?,
+    }
+    .into_iter();
+    let job = |(pack, asked, states): (&Pack, Vec<Ask>, Vec<Vec<usize>>)| {
+        let mut all = Vec::new();
+        for masks in states {
+            let scored = collect(pack, &asked, &mut found);
+            all.extend(masks.into_iter().map(|mask| (mask, scored.clone())));
+        }
+        all
+    };
+    Ok(jobs.into_iter().map(job).collect())
+}
+
+/// Sums tokens by candidate.
+fn collect(
+    pack: &Pack,
+    asked: &[Ask],
+    found: &mut impl Iterator<Item = Likelihood>,
+) -> Vec<Vec<Likelihood>> {
+    let certain = Likelihood {
+        log_prob: 0.0,
+        greedy: true,
+    };
+    let texts = pack.texts.iter();
+    let mut scored: Vec<Vec<Likelihood>> = texts
+        .map(|text| vec![certain; text.candidates.len()])
+        .collect();
+    for (ask, token) in asked.iter().zip(found) {
+        let score = &mut scored[ask.text][ask.candidate];
+        score.log_prob += token.log_prob;
+        score.greedy &= token.greedy;
+    }
+    scored
+}
+
+/// The log-probability of tokens after rows of [rows, hidden_size]: of (row, token), and whether the
+/// token is the likeliest.
+fn log_probs(model: &Model, hidden: &Tensor, wanted: &[(usize, u32)]) -> Result<Vec<Likelihood>> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|&i| wanted[i].0);
+    let mut logits_wanted = vec![f32::NEG_INFINITY; wanted.len()];
+    let rows = rows(model, hidden, |logits| {
+        let from = order.partition_point(|&i| wanted[i].0 < logits.rows.start);
+        let to = order.partition_point(|&i| wanted[i].0 < logits.rows.end);
+        for &i in &order[from..to] {
+            let (row, token) = wanted[i];
+            let token = (token as usize).checked_sub(logits.first_token);
+            if let Some(token) = token.filter(|&token| token < logits.tokens()) {
+                let row = row - logits.rows.start;
+                logits_wanted[i] = logits.values[row * logits.tokens() + token];
+            }
+        }
+    })?;
+    let likelihood = |(&(row, _), logit): (&(usize, u32), f32)| Likelihood {
+        log_prob: f64::from(logit) - rows[row].norm(),
+        greedy: logit >= rows[row].highest,
+    };
+    Ok(wanted.iter().zip(logits_wanted).map(likelihood).collect())
+}
+
+/// The likeliest token after each row of [rows, hidden_size].
+///
+/// # Errors
+/// What candle reports.
+pub(super) fn likeliest(model: &Model, hidden: &Tensor) -> Result<Vec<u32>> {
+    let rows = rows(model, hidden, |_| {})?;
+    Ok(rows.iter().map(|row| row.best).collect())
+}
+
+fn rows(model: &Model, hidden: &Tensor, mut visit: impl FnMut(&Logits)) -> Result<Vec<Row>> {
+    let mut rows = vec![Row::NONE; hidden.dim(0)?];
+    model.visit_logits(hidden, |logits| {
+        rows[logits.rows.clone()]
+            .par_iter_mut()
+            .zip(logits.values.par_chunks_exact(logits.tokens().max(1)))
+            .for_each(|(row, values)| row.add(logits.first_token, values));
+        visit(&logits);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Some rows of [1, tokens, hidden_size]: [rows, hidden_size].
+///
+/// # Errors
+/// What candle reports.
+pub(super) fn select(hidden: &Tensor, rows: &[usize]) -> Result<Tensor> {
+    let index: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+    let index = Tensor::new(index, hidden.device())?;
+    Ok(hidden.i(0)?.index_select(&index, 0)?)
+}

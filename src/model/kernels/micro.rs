@@ -1,0 +1,80 @@
+//! The innermost loop: a few rows times one panel of sixteen columns, held in registers.
+
+/// Columns of a panel: two vectors of AVX2, four of NEON.
+pub(super) const COLUMNS: usize = 16;
+
+/// Rows at once: with [`COLUMNS`], twelve of AVX2's sixteen registers are sums.
+pub(super) const ROWS: usize = 6;
+
+/// a · b + c, in one rounding where the machine has the instruction.
+#[inline(always)]
+pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    match FUSED {
+        true => a.mul_add(b, c),
+        false => a * b + c,
+    }
+}
+
+/// Adds rows [R, k] · panel [k, 16] to `sums`; the rows lie input by input, [k, R].
+#[inline(always)]
+pub(super) fn add_product<const R: usize, const FUSED: bool>(
+    rows: &[f32],
+    panel: &[f32],
+    sums: &mut [[f32; COLUMNS]; R],
+) {
+    let mut held = *sums;
+    let inputs = rows.as_chunks::<R>().0.iter();
+    for (input, column) in inputs.zip(panel.as_chunks::<COLUMNS>().0) {
+        for r in 0..R {
+            for c in 0..COLUMNS {
+                held[r][c] = multiply_add::<FUSED>(input[r], column[c], held[r][c]);
+            }
+        }
+    }
+    *sums = held;
+}
+
+/// Arranges rows for [`add_product`]: groups of [`ROWS`], the last one smaller, each [k, rows].
+#[inline(always)]
+pub(super) fn interleave<'r>(
+    n_rows: usize,
+    k: usize,
+    row: impl Fn(usize) -> &'r [f32],
+    out: &mut [f32],
+) {
+    for (g, group) in out[..n_rows * k].chunks_mut(ROWS * k).enumerate() {
+        let rows = group.len() / k.max(1);
+        for r in 0..rows {
+            for (place, x) in group[r..].iter_mut().step_by(rows).zip(row(g * ROWS + r)) {
+                *place = *x;
+            }
+        }
+    }
+}
+
+/// Calls `$body` with `R` rows at a time, from row 0 to `$rows`, six at once and then the rest.
+macro_rules! by_rows {
+    ($rows:expr, |$first:ident, $r:ident| $body:expr) => {{
+        let rows: usize = $rows;
+        let mut $first = 0;
+        while $first < rows {
+            let n = (rows - $first).min($crate::model::kernels::micro::ROWS);
+            macro_rules! with {
+                ($count:literal) => {{
+                    const $r: usize = $count;
+                    $body
+                }};
+            }
+            match n {
+                1 => with!(1),
+                2 => with!(2),
+                3 => with!(3),
+                4 => with!(4),
+                5 => with!(5),
+                _ => with!(6),
+            }
+            $first += n;
+        }
+    }};
+}
+pub(super) use by_rows;
