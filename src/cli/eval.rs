@@ -1,6 +1,7 @@
 //! `slim eval MODEL`
 
 use super::Passed;
+use super::machine::MachineOptions;
 use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
@@ -50,6 +51,8 @@ pub(super) struct Args {
     /// Where the results go as JSON, item by item
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineOptions,
     /// The results as JSON on stdout instead of a table
     #[arg(long)]
     json: bool,
@@ -63,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         return args.perplexity(text, &progress);
     }
     let suite = args.suite.open()?;
-    let subject = Subject::open(&args.model, &progress)?;
+    let subject = Subject::open(&args.model, &args.machine.resources()?, &progress)?;
     let questions = args.questions(&suite, &subject)?;
     let keep = KeepSet::all(subject.model.n_layers());
     let file = subject.file()?;
@@ -114,7 +117,7 @@ impl Args {
     fn perplexity(&self, path: &Path, progress: &Bar) -> Result<Passed> {
         let text = std::fs::read_to_string(path);
         let text = text.with_context(|| format!("reading {}", path.display()))?;
-        let subject = Subject::open(&self.model, progress)?;
+        let subject = Subject::open(&self.model, &self.machine.resources()?, progress)?;
         let (model, tokenizer) = (&subject.model, &subject.tokenizer);
         let most = self.chunks.unwrap_or(usize::MAX);
         let found = perplexity(model, tokenizer, &text, self.ctx_size, most, progress)?;

@@ -3,6 +3,7 @@
 mod bytes;
 mod eval;
 mod inspect;
+mod machine;
 mod options;
 mod plan;
 mod progress;

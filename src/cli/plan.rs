@@ -1,6 +1,7 @@
 //! `slim plan PROFILE --model MODEL --keep N -o plan.json`
 
 use super::Passed;
+use super::machine::MachineOptions;
 use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
@@ -32,6 +33,8 @@ pub(super) struct Args {
     suite: SuiteOptions,
     #[command(flatten)]
     choice: ChoiceOptions,
+    #[command(flatten)]
+    machine: MachineOptions,
     /// The plan as JSON on stdout instead of a table
     #[arg(long)]
     json: bool,
@@ -39,13 +42,14 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.output.as_ref(), &[&args.model, &args.profile])?;
+    let resources = args.machine.resources()?;
     let progress = Bar::new();
     let profile: Profile = read_json(&args.profile, "profile")?;
     let named = || args.profile.display().to_string();
     profile.check().with_context(named)?;
     let suite = args.suite.open()?;
     args.choice.check(&suite)?;
-    let subject = Subject::open(&args.model, &progress)?;
+    let subject = Subject::open(&args.model, &resources, &progress)?;
     ensure!(
         profile.model_sha256 == subject.checkpoint.sha256()?,
         "{} is the profile of {}, not of {}: score this model",

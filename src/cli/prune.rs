@@ -2,6 +2,7 @@
 
 use super::Passed;
 use super::bytes::ByteSize;
+use super::machine::MachineOptions;
 use super::options::{ChoiceOptions, Depth, SuiteOptions, TypeOptions, check_json, read_json};
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
@@ -12,6 +13,7 @@ use super::{plan::choose, progress};
 use crate::arch::{Arch, KeepSet, parse_ranges};
 use crate::checkpoint::{Checkpoint, Format};
 use crate::eval::Progress;
+use crate::model::Resources;
 use crate::plan::Plan;
 use crate::prune::{Request, check, target_format, write};
 use crate::report::terminal;
@@ -62,6 +64,8 @@ pub(super) struct Args {
     #[command(flatten)]
     choice: ChoiceOptions,
     #[command(flatten)]
+    machine: MachineOptions,
+    #[command(flatten)]
     proof: ProofOptions,
 }
 
@@ -74,6 +78,7 @@ struct Decided {
 pub(super) fn run(args: &Args) -> Result<Passed> {
     // What cannot be written is found before any work.
     args.types.imatrix()?;
+    let resources = args.machine.resources()?;
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output, args.max_shard_bytes())?;
     check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
@@ -84,8 +89,8 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         }
     }
     match args.decided(&checkpoint)? {
-        Some(decided) => args.write_decided(&checkpoint, &decided),
-        None => args.whole_job(checkpoint),
+        Some(decided) => args.write_decided(&checkpoint, &decided, &resources),
+        None => args.whole_job(checkpoint, &resources),
     }
 }
 
@@ -115,7 +120,12 @@ impl Args {
         }))
     }
 
-    fn write_decided(&self, checkpoint: &Checkpoint, decided: &Decided) -> Result<Passed> {
+    fn write_decided(
+        &self,
+        checkpoint: &Checkpoint,
+        decided: &Decided,
+        resources: &Resources,
+    ) -> Result<Passed> {
         let progress = Bar::new();
         // Whatever can be wrong is found before anything is written.
         let suite = self.suite.open()?;
@@ -130,17 +140,17 @@ impl Args {
         if !self.proof.asked_for() {
             return Ok(true);
         }
-        let exam = self.exam(&suite, &progress);
-        let original = Subject::open(&self.input, &progress)?;
+        let exam = self.exam(&suite, resources, &progress);
+        let original = Subject::open(&self.input, resources, &progress)?;
         let before = exam.ask(original, "asking the original")?;
         exam.conclude(before, &written, decided.plan.clone())
     }
 
-    fn whole_job(&self, checkpoint: Checkpoint) -> Result<Passed> {
+    fn whole_job(&self, checkpoint: Checkpoint, resources: &Resources) -> Result<Passed> {
         let progress = Bar::new();
         let suite = self.suite.open()?;
         self.choice.check(&suite)?;
-        let subject = Subject::load(checkpoint, &progress)?;
+        let subject = Subject::load(checkpoint, resources, &progress)?;
         let keep = self.depth.kept(subject.model.n_layers())?;
         let plan = self.choose(&subject, &suite, keep, &progress)?;
         let measured = serde_json::to_string(&plan)?;
@@ -150,7 +160,7 @@ impl Args {
             show(&terminal::plan(&plan))?;
             show("\n")?;
         }
-        let exam = self.exam(&suite, &progress);
+        let exam = self.exam(&suite, resources, &progress);
         let before = exam.ask(subject, "asking the original")?;
         exam.conclude(before, &written, Some(plan))
     }
@@ -206,11 +216,17 @@ impl Args {
         self.max_shard_size.map(|size| size.bytes())
     }
 
-    fn exam<'a>(&'a self, suite: &'a crate::suite::Suite, progress: &'a Bar) -> Exam<'a> {
+    fn exam<'a>(
+        &'a self,
+        suite: &'a crate::suite::Suite,
+        resources: &'a Resources,
+        progress: &'a Bar,
+    ) -> Exam<'a> {
         Exam {
             suite,
             asked: &self.suite,
             proof: &self.proof,
+            resources,
             progress,
         }
     }

@@ -1,6 +1,7 @@
 //! `slim score MODEL -o profile.json`
 
 use super::Passed;
+use super::machine::MachineOptions;
 use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
@@ -24,6 +25,8 @@ pub(super) struct Args {
     suite: SuiteOptions,
     #[command(flatten)]
     items: ScoreItems,
+    #[command(flatten)]
+    machine: MachineOptions,
     /// The profile as JSON on stdout instead of a table
     #[arg(long)]
     json: bool,
@@ -38,9 +41,10 @@ pub(super) struct ScoreItems {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.output.as_ref(), &[&args.model])?;
+    let resources = args.machine.resources()?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
-    let subject = Subject::open(&args.model, &progress)?;
+    let subject = Subject::open(&args.model, &resources, &progress)?;
     let per_family = args.items.calibrate_items;
     let questions = args
         .suite

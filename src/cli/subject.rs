@@ -4,10 +4,9 @@ use crate::arch::Arch;
 use crate::checkpoint::Checkpoint;
 use crate::convert::vocabulary::{TextTokenizer, runnable};
 use crate::eval::Progress;
-use crate::model::Model;
+use crate::model::{Model, Resources};
 use crate::report::ModelFile;
 use anyhow::{Context, Result};
-use candle_core::Device;
 use std::path::Path;
 
 pub(super) struct Subject {
@@ -17,16 +16,24 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn open(path: &Path, progress: &dyn Progress) -> Result<Self> {
-        Self::load(Checkpoint::open(path)?, progress)
+    pub(super) fn open(
+        path: &Path,
+        resources: &Resources,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        Self::load(Checkpoint::open(path)?, resources, progress)
     }
 
-    pub(super) fn load(checkpoint: Checkpoint, progress: &dyn Progress) -> Result<Self> {
+    pub(super) fn load(
+        checkpoint: Checkpoint,
+        resources: &Resources,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let n_layers = Arch::of(&checkpoint)?.n_layers(&checkpoint)?;
         progress.begin("loading", n_layers as u64);
         let tokenizer = runnable(&checkpoint)
             .with_context(|| format!("{}: tokenizer", checkpoint.path().display()))?;
-        let model = Model::load(&checkpoint, &Device::Cpu, |_, _| progress.advance(1))?;
+        let model = Model::open(&checkpoint, resources, |_, _| progress.advance(1))?;
         Ok(Self {
             checkpoint,
             model,

@@ -1,6 +1,7 @@
 //! `slim verify ORIGINAL PRUNED --gate 'retrieval>=0.9'`
 
 use super::Passed;
+use super::machine::MachineOptions;
 use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
 use super::subject::Subject;
@@ -8,6 +9,7 @@ use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::checkpoint::Checkpoint;
 use crate::eval::{NoLog, Outcome, Progress, outcomes};
+use crate::model::Resources;
 use crate::plan::Plan;
 use crate::report::{ModelFile, Report, SCHEMA_VERSION, terminal};
 use crate::suite::{Family, Split, Suite};
@@ -30,6 +32,8 @@ pub(super) struct Args {
     pruned: PathBuf,
     #[command(flatten)]
     suite: SuiteOptions,
+    #[command(flatten)]
+    machine: MachineOptions,
     #[command(flatten)]
     proof: ProofOptions,
 }
@@ -81,13 +85,15 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         Checkpoint::open(&args.pruned)?,
     );
     check_pair(&original, &pruned)?;
+    let resources = args.machine.resources()?;
     let progress = Bar::new();
     let suite = args.suite.open()?;
-    let original = Subject::load(original, &progress)?;
+    let original = Subject::load(original, &resources, &progress)?;
     let exam = Exam {
         suite: &suite,
         asked: &args.suite,
         proof: &args.proof,
+        resources: &resources,
         progress: &progress,
     };
     let before = exam.ask(original, "asking the original")?;
@@ -99,6 +105,7 @@ pub(super) struct Exam<'a> {
     pub(super) suite: &'a Suite,
     pub(super) asked: &'a SuiteOptions,
     pub(super) proof: &'a ProofOptions,
+    pub(super) resources: &'a Resources,
     pub(super) progress: &'a Bar,
 }
 
@@ -141,7 +148,7 @@ impl Exam<'_> {
         let checkpoint = Checkpoint::open(pruned)?;
         check_structure(&checkpoint)?;
         let pruned = self.ask(
-            Subject::load(checkpoint, self.progress)?,
+            Subject::load(checkpoint, self.resources, self.progress)?,
             "asking the pruned model",
         )?;
         self.progress.begin("judging", 1);

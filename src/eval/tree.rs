@@ -108,14 +108,15 @@ mod tests {
         let second = tree.insert(None, &[1, 2, 4]).unwrap();
         let other = tree.insert(None, &[9]).unwrap();
         assert_eq!(tree.len(), 5);
-        assert_eq!(tree.path(first), [0..3]);
-        assert_eq!(tree.path(second), [0..2, second..second + 1]);
-        assert_eq!(tree.path(other), [other..other + 1]);
+        let nodes = |path: &[Range<usize>]| path.iter().cloned().flatten().collect::<Vec<_>>();
+        assert_eq!(nodes(&tree.path(first)), [0, 1, 2]);
+        assert_eq!(nodes(&tree.path(second)), [0, 1, second]);
+        assert_eq!(nodes(&tree.path(other)), [other]);
         let runs = tree.runs();
         let rows: Vec<_> = runs.iter().map(|run| run.rows.clone()).collect();
         assert_eq!(rows, [0..3, 3..4, 4..5]);
-        let past: Vec<_> = runs.iter().map(|run| run.past.clone()).collect();
-        assert_eq!(past, [vec![], vec![0..2], vec![]]);
+        let past: Vec<_> = runs.iter().map(|run| nodes(&run.past)).collect();
+        assert_eq!(past, [vec![], vec![0, 1], vec![]]);
         assert_eq!(tree.growth(None, &[1, 2, 5, 6]), 2);
         assert_eq!(tree.growth(None, &[1, 2]), 0);
     }

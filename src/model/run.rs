@@ -19,7 +19,7 @@ impl Run {
     pub fn after(cached: usize, tokens: usize) -> Vec<Self> {
         vec![Self {
             rows: 0..tokens,
-            past: Vec::from([0..cached]),
+            past: std::iter::once(0..cached).collect(),
             own: cached,
         }]
     }
