@@ -5,7 +5,7 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use slim::checkpoint::Checkpoint;
 use slim::importance::cosine_distances;
-use slim::model::{KvCache, Model, Run};
+use slim::model::{KvCache, Model, Resources, Run};
 use std::path::{Path, PathBuf};
 use support::{REFUSED, golden_cases, relative_error};
 
@@ -42,6 +42,15 @@ impl Golden {
     }
 }
 
+/// The same as candle's operations, as they run on a GPU.
+fn as_graph(path: &Path) -> Model {
+    let resources = Resources {
+        graph: true,
+        ..Resources::of(&Device::Cpu)
+    };
+    Model::open(&Checkpoint::open(path).unwrap(), &resources, |_, _| {}).unwrap()
+}
+
 fn runnable() -> Vec<(String, PathBuf)> {
     let mut cases = golden_cases();
     cases.retain(|(name, _)| !name.ends_with(REFUSED));
@@ -69,9 +78,15 @@ fn logits_are_those_of_transformers_from_either_format() {
             let logits = model
                 .forward(&expected.input_ids, &all_layers(&model))
                 .unwrap();
-            let error = relative_error(&logits, &expected.logits);
-            println!("{}: relative error {error:.1e}", path.display());
-            assert!(error < 1e-4, "{}: {error}", path.display());
+            let graph = as_graph(&path);
+            let graph = graph
+                .forward(&expected.input_ids, &all_layers(&model))
+                .unwrap();
+            for logits in [&logits, &graph] {
+                let error = relative_error(logits, &expected.logits);
+                println!("{}: relative error {error:.1e}", path.display());
+                assert!(error < 1e-4, "{}: {error}", path.display());
+            }
         }
     }
 }
@@ -112,41 +127,44 @@ fn hidden_states_and_block_influence_of_every_layer_are_those_of_transformers() 
 fn greedy_text_with_a_cache_is_that_of_transformers() {
     for (name, folder) in runnable() {
         let expected = Golden::read(&folder).greedy;
-        let model = load(&folder);
-        let mut caches = vec![KvCache::default(); model.n_layers()];
-        // 24 tokens: the repository's cases begin with 8, those of ../shared with 16.
-        let prompt = match name.starts_with("fixtures") {
-            true => 8,
-            false => expected.len() - 24,
-        };
-        let mut tokens = expected[..prompt].to_vec();
-        let mut fed = 0;
-        while tokens.len() < expected.len() {
-            let frame = model.frame(Run::after(fed, tokens.len() - fed)).unwrap();
-            let mut hidden = model.embed(&tokens[fed..]).unwrap();
-            for (layer, cache) in caches.iter_mut().enumerate() {
-                hidden = model
-                    .layer_with(layer, &hidden, &frame, cache, &[0])
-                    .unwrap();
+        for model in [load(&folder), as_graph(&folder)] {
+            let mut caches = vec![KvCache::default(); model.n_layers()];
+            // 24 tokens: the repository's cases begin with 8, those of ../shared with 16.
+            let prompt = match name.starts_with("fixtures") {
+                true => 8,
+                false => expected.len() - 24,
+            };
+            let mut tokens = expected[..prompt].to_vec();
+            let mut fed = 0;
+            while tokens.len() < expected.len() {
+                let frame = model.frame(Run::after(fed, tokens.len() - fed)).unwrap();
+                let mut hidden = model.embed(&tokens[fed..]).unwrap();
+                for (layer, cache) in caches.iter_mut().enumerate() {
+                    hidden = model
+                        .layer_with(layer, &hidden, &frame, cache, &[0])
+                        .unwrap();
+                }
+                let last = hidden.squeeze(0).unwrap();
+                let last = last.narrow(0, tokens.len() - fed - 1, 1).unwrap();
+                let logits = model.logits(&last).unwrap().squeeze(0).unwrap();
+                fed = tokens.len();
+                tokens.push(logits.argmax(0).unwrap().to_scalar().unwrap());
             }
-            let last = hidden.squeeze(0).unwrap();
-            let last = last.narrow(0, tokens.len() - fed - 1, 1).unwrap();
-            let logits = model.logits(&last).unwrap().squeeze(0).unwrap();
-            fed = tokens.len();
-            tokens.push(logits.argmax(0).unwrap().to_scalar().unwrap());
+            assert_eq!(tokens, expected, "{name}");
         }
-        assert_eq!(tokens, expected, "{name}");
     }
 }
 
 #[test]
 fn a_long_text_at_once_is_what_it_is_piece_by_piece() {
-    for name in ["llama", "gemma2"] {
-        let model = load(
-            &Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("fixtures/golden")
-                .join(name),
-        );
+    for (name, open) in [
+        ("llama", load as fn(&Path) -> Model),
+        ("gemma2", load),
+        ("llama", as_graph),
+        ("gemma2", as_graph),
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden");
+        let model = open(&folder.join(name));
         // Longer than two stretches of queries, and pieces shorter than one.
         let tokens: Vec<u32> = (0..700).map(|i| (i * 37 + i * i % 11) % 256).collect();
         let whole = model.forward(&tokens, &all_layers(&model)).unwrap();

@@ -8,9 +8,12 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use slim::arch::KeepSet;
 use slim::checkpoint::Checkpoint;
+use slim::convert::OutType;
+use slim::convert::quantise::Quantise;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
 use slim::eval::{Asking, Engine, Question, Silent, generate, layer_passes, questions};
-use slim::model::{Model, Run};
+use slim::model::{Model, Resources, Run};
+use slim::prune::{Request, write};
 use slim::suite::harness::Options;
 use slim::suite::{Protocol, Split, Suite};
 use std::collections::HashMap;
@@ -82,6 +85,96 @@ fn many_masks_at_once_give_what_each_gives_alone() {
         }
     }
     assert!(compared > 100, "{compared}");
+}
+
+/// Where a set of layers is cut from the file, the smaller file gives the same numbers.
+#[test]
+fn a_mask_gives_the_logits_of_the_model_that_is_pruned_by_it() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let checkpoint = Checkpoint::open(&village()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let masks = masks(model.n_layers());
+    let engine = Engine::new(&model);
+    let together = engine.likelihoods(&questions, &masks, &Silent).unwrap();
+    for (mask, expected) in masks.iter().zip(&together) {
+        let target = folder.path().join("pruned.gguf");
+        let _ = std::fs::remove_file(&target);
+        let request = Request {
+            checkpoint: &checkpoint,
+            keep: mask,
+            target: &target,
+            outtype: OutType::Keep,
+            max_shard_bytes: None,
+            quantise: Quantise::default(),
+            tokenizer_pre: None,
+            layer_arrays: false,
+            source_digest: false,
+            measured: None,
+        };
+        write(&request, &|_| {}).unwrap();
+        let pruned = Checkpoint::open(&target).unwrap();
+        let pruned = Model::load(&pruned, &Device::Cpu, |_, _| {}).unwrap();
+        let all = [KeepSet::all(pruned.n_layers())];
+        let found = Engine::new(&pruned).likelihoods(&questions, &all, &Silent);
+        for (found, expected) in found.unwrap()[0]
+            .iter()
+            .flatten()
+            .zip(expected.iter().flatten())
+        {
+            let error = (found.log_prob - expected.log_prob).abs();
+            assert!(
+                error <= 1e-5 * expected.log_prob.abs(),
+                "{found:?} {expected:?}"
+            );
+        }
+    }
+}
+
+/// Packs, tiles and streaming follow from the order of the questions and the memory allowed.
+#[test]
+fn a_likelihood_depends_neither_on_what_stands_beside_it_nor_on_memory() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let masks = masks(model.n_layers());
+    let expected = Engine::new(&model)
+        .likelihoods(&questions, &masks, &Silent)
+        .unwrap();
+    let checkpoint = Checkpoint::open(&village()).unwrap();
+    let mut shuffled: Vec<usize> = (0..questions.len()).collect();
+    fastrand::Rng::with_seed(7).shuffle(&mut shuffled);
+    for (memory, streamed) in [(u64::MAX, false), (208 << 20, false), (200 << 20, true)] {
+        let resources = Resources {
+            memory,
+            ..Resources::of(&Device::Cpu)
+        };
+        let model = Model::open(&checkpoint, &resources, |_, _| {}).unwrap();
+        assert_eq!(model.is_streamed(), streamed);
+        let some: Vec<&Question> = shuffled.iter().map(|&i| &questions[i]).collect();
+        let found = Engine::new(&model)
+            .likelihoods(&some, &masks, &Silent)
+            .unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            for (found, &i) in found.iter().zip(&shuffled) {
+                assert_eq!(found, &expected[i], "{memory}");
+            }
+        }
+    }
+}
+
+#[test]
+fn too_little_memory_is_an_error_that_says_how_much_it_takes() {
+    let checkpoint = Checkpoint::open(&village()).unwrap();
+    let resources = Resources {
+        memory: 100 << 20,
+        ..Resources::of(&Device::Cpu)
+    };
+    let error = Model::open(&checkpoint, &resources, |_, _| {})
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("give --memory"), "{error}");
 }
 
 #[test]

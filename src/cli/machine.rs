@@ -1,7 +1,7 @@
 //! What of the machine a run may use.
 
 use super::bytes::ByteSize;
-use crate::model::Resources;
+use crate::model::{Compute, Resources};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use std::str::FromStr;
@@ -18,10 +18,44 @@ pub(super) struct MachineOptions {
         help_heading = "Machine"
     )]
     device: Wanted,
+    /// The type in which products are made: f32; f16 or bf16 on a GPU; q8_0 or stored (K-quantised
+    /// weights as they are) on a CPU [default: f32 on a CPU, bf16 on a GPU]
+    #[arg(long, value_name = "TYPE", help_heading = "Machine")]
+    compute: Option<Type>,
     /// Memory that the run may take, like 8GiB: a model that does not fit is read layer by layer
     /// [default: nine tenths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Machine")]
     memory: Option<ByteSize>,
+}
+
+/// The types that products are made in, as people name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Type {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+    Stored,
+}
+
+impl Type {
+    fn check(self, on_cpu: bool) -> Result<Compute> {
+        let (compute, there) = match self {
+            Self::F32 => (Compute::F32, true),
+            Self::F16 => (Compute::F16, !on_cpu),
+            Self::Bf16 => (Compute::BF16, !on_cpu),
+            Self::Q8_0 => (Compute::Q8_0, on_cpu),
+            Self::Stored => (Compute::Stored, on_cpu),
+        };
+        ensure!(
+            there,
+            "--compute {} is for a {}: leave it out, or choose another --device",
+            format!("{self:?}").to_lowercase(),
+            if on_cpu { "GPU" } else { "CPU" }
+        );
+        Ok(compute)
+    }
 }
 
 /// A device, as people name it.
@@ -54,8 +88,16 @@ impl MachineOptions {
     /// # Errors
     /// A device that this build or this machine does not have.
     pub(super) fn resources(&self) -> Result<Resources> {
+        let device = self.device.open()?;
+        let compute = match (self.compute, device.is_cpu()) {
+            (None, true) => Compute::F32,
+            (None, false) => Compute::BF16,
+            (Some(wanted), on_cpu) => wanted.check(on_cpu)?,
+        };
         Ok(Resources {
-            device: self.device.open()?,
+            device,
+            compute,
+            graph: false,
             memory: match self.memory {
                 Some(size) => size.bytes(),
                 None => free_memory() / 10 * 9,

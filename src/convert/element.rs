@@ -36,14 +36,33 @@ pub fn to_tensor(bytes: &[u8], dtype: DType, shape: &[usize], device: &Device) -
         DType::BF16 => plain(CandleDType::BF16),
         DType::F64 => plain(CandleDType::F64),
         quantised => {
-            // candle reads blocks through a pointer, so they must be aligned as its structs are.
-            let aligned = match bytes.as_ptr().align_offset(align_of::<u64>()) {
-                0 => Cow::Borrowed(bytes),
-                _ => Cow::Owned(bytes.to_vec()),
-            };
-            let storage = QStorage::from_data(aligned, device, ggml_dtype(quantised)?)?;
-            Ok(QTensor::new(storage, shape)?.dequantize(device)?)
+            let tensor = blocks(bytes, ggml_dtype(quantised)?, shape, device)?;
+            Ok(tensor.dequantize(device)?)
         }
+    }
+}
+
+fn blocks(bytes: &[u8], dtype: GgmlDType, shape: &[usize], device: &Device) -> Result<QTensor> {
+    // candle reads blocks through a pointer, so they must be aligned as its structs are.
+    let aligned = match bytes.as_ptr().align_offset(align_of::<u64>()) {
+        0 => Cow::Borrowed(bytes),
+        _ => Cow::Owned(bytes.to_vec()),
+    };
+    Ok(QTensor::new(
+        QStorage::from_data(aligned, device, dtype)?,
+        shape,
+    )?)
+}
+
+/// The bytes of a tensor of a ggml block type as candle multiplies it on a CPU; `None` for another
+/// type.
+///
+/// # Errors
+/// What candle reports.
+pub(crate) fn to_quantised(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Option<QTensor>> {
+    match ggml_dtype(dtype) {
+        Ok(dtype) => Ok(Some(blocks(bytes, dtype, shape, &Device::Cpu)?)),
+        Err(_) => Ok(None),
     }
 }
 

@@ -7,8 +7,8 @@ pub mod quantise;
 mod tensors;
 pub mod vocabulary;
 
-pub(crate) use element::to_f32;
 pub use element::to_tensor;
+pub(crate) use element::{to_f32, to_quantised};
 pub use metadata::{QUANTIZATION_VERSION, file_type, gguf_metadata, hf_config, torch_name};
 pub use outtype::OutType;
 pub use tensors::{Target, kept_tensors};

@@ -5,6 +5,8 @@ use super::frame::Frame;
 use super::kernels::{Attention, Panels, Rotation, Source, Store, add, gate, normalise, rotate};
 use super::weights::{Stack, Weights};
 use anyhow::Result;
+use candle_core::quantized::{GgmlDType, QMatMul};
+use candle_core::{Device, Module, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -13,8 +15,16 @@ pub(super) struct Cpu;
 
 /// A projection.
 pub(super) struct Matrix {
-    weight: Panels,
+    n_inputs: usize,
+    /// Below each other.
+    pieces: Vec<Piece>,
     bias: Option<Vec<f32>>,
+}
+
+enum Piece {
+    Panels(Panels),
+    /// [n_outputs, n_inputs]
+    Quantised(QMatMul),
 }
 
 impl Backend for Cpu {
@@ -22,11 +32,23 @@ impl Backend for Cpu {
     type Vector = Vec<f32>;
 
     fn matrix(stack: &Stack, rows: Range<usize>, bias: Option<Vec<f32>>) -> Result<Matrix> {
-        let read = |from: Range<usize>, out: &mut [f32]| {
-            stack.read(rows.start + from.start..rows.start + from.end, out)
+        let piece = |(kind, rows): (Option<GgmlDType>, Range<usize>)| {
+            let Some(kind) = kind else {
+                let read = |from: Range<usize>, out: &mut [f32]| {
+                    stack.read(rows.start + from.start..rows.start + from.end, out)
+                };
+                let panels = Panels::new(rows.len(), stack.n_inputs(), read)?;
+                return Ok(Piece::Panels(panels));
+            };
+            let weight = stack.quantised(rows, kind)?;
+            Ok(Piece::Quantised(QMatMul::from_qtensor(weight)?))
         };
-        let weight = Panels::new(rows.len(), stack.n_inputs(), read)?;
-        Ok(Matrix { weight, bias })
+        let pieces = stack.pieces(rows).into_iter().map(piece);
+        Ok(Matrix {
+            n_inputs: stack.n_inputs(),
+            pieces: pieces.collect::<Result<_>>()?,
+            bias,
+        })
     }
 
     fn vector(weight: Vec<f32>, _: &Weights) -> Result<Vec<f32>> {
@@ -36,15 +58,46 @@ impl Backend for Cpu {
 
 impl Matrix {
     /// [rows, n_inputs] → [rows, n_outputs].
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut out = self.weight.product(x);
+    ///
+    /// # Errors
+    /// What candle reports.
+    pub(super) fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let rows = x.len() / self.n_inputs.max(1);
+        let product = |piece: &Piece| match piece {
+            Piece::Panels(panels) => Ok(panels.product(x)),
+            Piece::Quantised(weight) => {
+                let x = Tensor::from_slice(x, (rows, self.n_inputs), &Device::Cpu)?;
+                Ok(weight.forward(&x)?.flatten_all()?.to_vec1::<f32>()?)
+            }
+        };
+        let mut products = self
+            .pieces
+            .iter()
+            .map(product)
+            .collect::<Result<Vec<_>>>()?;
+        let mut out = match products.len() {
+            1 => products.remove(0),
+            _ => beside(&products, rows),
+        };
         if let Some(bias) = &self.bias {
             for row in out.chunks_exact_mut(bias.len().max(1)) {
                 row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
             }
         }
-        out
+        Ok(out)
     }
+}
+
+/// Matrices of as many rows beside each other.
+fn beside(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+    for row in 0..rows {
+        for part in parts {
+            let width = part.len() / rows;
+            out.extend_from_slice(&part[row * width..(row + 1) * width]);
+        }
+    }
+    out
 }
 
 impl Block<Cpu> {
@@ -56,17 +109,17 @@ impl Block<Cpu> {
         frame: &Frame,
         store: &mut Store,
         bases: &[usize],
-    ) -> Vec<f32> {
+    ) -> Result<Vec<f32>> {
         let scale = self.shape.residual_scale as f32;
-        let mixed = self.attention(&self.normed(&self.attn_norm, &x), frame, store, bases);
+        let mixed = self.attention(&self.normed(&self.attn_norm, &x), frame, store, bases)?;
         add(
             &mut x,
             &self.normed(&self.post_attention_norm, &mixed),
             scale,
         );
-        let out = self.mlp.forward(&self.normed(&self.ffn_norm, &x));
+        let out = self.mlp.forward(&self.normed(&self.ffn_norm, &x))?;
         add(&mut x, &self.normed(&self.post_ffw_norm, &out), scale);
-        x
+        Ok(x)
     }
 
     fn normed<'x>(&self, norm: &Option<Vec<f32>>, x: &'x [f32]) -> Cow<'x, [f32]> {
@@ -76,11 +129,17 @@ impl Block<Cpu> {
         }
     }
 
-    fn attention(&self, x: &[f32], frame: &Frame, store: &mut Store, bases: &[usize]) -> Vec<f32> {
+    fn attention(
+        &self,
+        x: &[f32],
+        frame: &Frame,
+        store: &mut Store,
+        bases: &[usize],
+    ) -> Result<Vec<f32>> {
         let shape = &self.shape;
         let (q, kv) = (shape.q_width(), shape.kv_width());
         let (width, tokens) = (q + 2 * kv, frame.tokens());
-        let mut qkv = self.attn_qkv.forward(x);
+        let mut qkv = self.attn_qkv.forward(x)?;
         let turns = [
             (0..q, &self.attn_q_norm, shape.attention_scale),
             (q..q + kv, &self.attn_k_norm, 1.0),
@@ -123,7 +182,7 @@ impl Shape {
 }
 
 impl Mlp<Cpu> {
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
+    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
         match self {
             Self::One(mlp) => mlp.forward(x),
             Self::Mixture(mixture) => mixture.forward(x),
@@ -132,34 +191,34 @@ impl Mlp<Cpu> {
 }
 
 impl Gated<Cpu> {
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let both = self.gate_up.forward(x);
+    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let both = self.gate_up.forward(x)?;
         self.down
             .forward(&gate(&both, self.intermediate_size, self.activation))
     }
 }
 
 impl Mixture<Cpu> {
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let logits = self.router.forward(x);
+    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let logits = self.router.forward(x)?;
         let hidden = x.len() / (logits.len() / self.experts.len()).max(1);
         let mut sum = vec![0.0; x.len()];
         for (expert, assigned) in self.experts.iter().zip(self.route(&logits)) {
             let rows = assigned.iter().map(|(row, _)| *row as usize * hidden);
             let rows: Vec<f32> = rows.flat_map(|at| &x[at..at + hidden]).copied().collect();
-            let found = expert.forward(&rows);
+            let found = expert.forward(&rows)?;
             for ((row, share), found) in assigned.iter().zip(found.chunks_exact(hidden)) {
                 add(&mut sum[*row as usize * hidden..][..hidden], found, *share);
             }
         }
         if let Some((expert, gate)) = &self.shared {
-            let shares = gate.forward(x);
-            let found = expert.forward(x);
+            let shares = gate.forward(x)?;
+            let found = expert.forward(x)?;
             let rows = sum.chunks_exact_mut(hidden).zip(found.chunks_exact(hidden));
             for ((sum, found), share) in rows.zip(shares) {
                 add(sum, found, 1.0 / (1.0 + (-share).exp()));
             }
         }
-        sum
+        Ok(sum)
     }
 }

@@ -23,16 +23,15 @@ impl Backend for Graph {
 
     fn matrix(stack: &Stack, rows: Range<usize>, bias: Option<Vec<f32>>) -> Result<Linear> {
         let weight = stack.tensor()?.narrow(0, rows.start, rows.len())?;
-        let bias = bias.map(|bias| Tensor::from_vec(bias, rows.len(), weight.device()));
+        let bias = bias.map(|bias| {
+            Tensor::from_vec(bias, rows.len(), weight.device())?.to_dtype(weight.dtype())
+        });
         Ok(Linear::new(weight, bias.transpose()?))
     }
 
     fn vector(weight: Vec<f32>, weights: &Weights) -> Result<Tensor> {
-        Ok(Tensor::from_vec(
-            weight.clone(),
-            weight.len(),
-            weights.device(),
-        )?)
+        let n = weight.len();
+        Ok(Tensor::from_vec(weight, n, weights.device())?.to_dtype(weights.dtype())?)
     }
 }
 

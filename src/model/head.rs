@@ -62,7 +62,7 @@ impl Head {
         };
         let held = {
             let stack = head.stack()?;
-            if !head.weights.device().is_cpu() {
+            if !head.weights.by_kernels() {
                 Held::Graph(Graph::matrix(&stack, 0..stack.n_outputs(), None)?)
             } else if streamed {
                 Held::Streamed
@@ -131,7 +131,8 @@ impl Head {
                 }
             };
             for rows in parts.clone() {
-                let mut values = block.forward(&hidden[rows.start * width..rows.end * width]);
+                let hidden = &hidden[rows.start * width..rows.end * width];
+                let mut values = block.forward(hidden)?;
                 self.finish(&mut values);
                 visit(Logits {
                     rows,

@@ -42,7 +42,7 @@ struct Stream {
 impl Source {
     fn load(&self, index: usize) -> Result<Layer> {
         let (weights, config) = (&self.weights, &self.config);
-        Ok(match weights.device().is_cpu() {
+        Ok(match weights.by_kernels() {
             true => Layer::Cpu(Box::new(Block::load(weights, config, index)?)),
             false => Layer::Graph(Box::new(Block::load(weights, config, index)?)),
         })

@@ -24,7 +24,7 @@ pub use config::{Config, Experts, LayerKind};
 pub use frame::Frame;
 pub use head::Logits;
 pub use kernels::exp_sum;
-pub use resources::Resources;
+pub use resources::{Compute, Resources};
 pub use run::Run;
 
 use crate::arch::{Arch, RopeScaling};
@@ -64,7 +64,7 @@ impl Model {
     ) -> Result<Self> {
         let arch = Arch::of(checkpoint)?;
         let config = Arc::new(Config::read(arch, checkpoint)?);
-        let weights = Arc::new(Weights::new(checkpoint, arch, &config, &resources.device)?);
+        let weights = Arc::new(Weights::new(checkpoint, arch, &config, resources)?);
         let scaling = RopeScaling::of(arch, checkpoint)
             .with_context(|| checkpoint.path().display().to_string())?;
         let division = resources.divide(&weights, &config)?;
@@ -91,11 +91,7 @@ impl Model {
         device: &Device,
         progress: impl Fn(usize, usize),
     ) -> Result<Self> {
-        let resources = Resources {
-            device: device.clone(),
-            memory: u64::MAX,
-        };
-        Self::open(checkpoint, &resources, progress)
+        Self::open(checkpoint, &Resources::of(device), progress)
     }
 
     /// The hyper-parameters.
@@ -137,6 +133,7 @@ impl Model {
             stack.read(token as usize..token as usize + 1, row)?;
         }
         let rows = Tensor::from_vec(rows, (1, tokens.len(), width), self.device())?;
+        let rows = rows.to_dtype(self.weights.dtype())?;
         match self.config.embedding_scale == 1.0 {
             true => Ok(rows),
             false => Ok((rows * self.config.embedding_scale)?),
@@ -159,7 +156,7 @@ impl Model {
                 let mut store = block.shape.store();
                 store.grow(own.columns());
                 let x = hidden.flatten_all()?.to_vec1::<f32>()?;
-                let x = block.forward(x, frame, &mut store, &bases);
+                let x = block.forward(x, frame, &mut store, &bases)?;
                 Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
             }
         }
@@ -202,7 +199,7 @@ impl Model {
                 };
                 store.grow(cache.columns());
                 let x = hidden.flatten_all()?.to_vec1::<f32>()?;
-                let x = block.forward(x, frame, &mut store, bases);
+                let x = block.forward(x, frame, &mut store, bases)?;
                 cache.held = Some(Held::Cpu(store));
                 Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
             }

@@ -2,16 +2,72 @@
 
 use super::config::Config;
 use super::weights::Weights;
+use crate::checkpoint::DType;
 use anyhow::{Result, ensure};
-use candle_core::Device;
+use candle_core::quantized::GgmlDType;
+use candle_core::{DType as CandleDType, Device};
 
-/// What a model may use.
+/// What a model may use, and how it computes.
 #[derive(Debug, Clone)]
 pub struct Resources {
     /// What computes.
     pub device: Device,
+    /// In which type.
+    pub compute: Compute,
+    /// Whether candle's graph computes on a CPU too, in place of the kernels: slower, but gradients
+    /// flow through it.
+    pub graph: bool,
     /// Bytes of memory for the whole process.
     pub memory: u64,
+}
+
+/// The type in which products are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compute {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, on a GPU.
+    F16,
+    /// 16 bits with the range of 32, on a GPU.
+    BF16,
+    /// Weights and what they are multiplied with rounded to 8 bits in blocks of 32, on a CPU.
+    Q8_0,
+    /// K-quantised weights as they are stored, others in 32 bits, on a CPU.
+    Stored,
+}
+
+/// The types that candle multiplies as fast as the kernels do f32, at a fraction of the memory.
+const FAST: &[(DType, GgmlDType)] = &[
+    (DType::Q2_K, GgmlDType::Q2K),
+    (DType::Q3_K, GgmlDType::Q3K),
+    (DType::Q4_K, GgmlDType::Q4K),
+    (DType::Q5_K, GgmlDType::Q5K),
+    (DType::Q6_K, GgmlDType::Q6K),
+];
+
+impl Compute {
+    /// The type of candle's graph.
+    pub(super) fn dtype(self) -> CandleDType {
+        match self {
+            Self::F16 => CandleDType::F16,
+            Self::BF16 => CandleDType::BF16,
+            _ => CandleDType::F32,
+        }
+    }
+
+    /// The ggml type in which rows of a stored type are multiplied, if it is not f32.
+    pub(super) fn multiplied(self, stored: DType, n_inputs: usize) -> Option<GgmlDType> {
+        match self {
+            Self::Q8_0 => Some(GgmlDType::Q8_0),
+            Self::Stored => FAST
+                .iter()
+                .find(|(ours, _)| *ours == stored)
+                .map(|(_, theirs)| *theirs),
+            _ => None,
+        }
+        .filter(|kind| n_inputs.is_multiple_of(kind.block_size()))
+    }
 }
 
 /// What a process needs beside the model: the program, the tokenizer, the questions.
@@ -35,6 +91,20 @@ pub(super) struct Division {
 }
 
 impl Resources {
+    /// All memory there is, in 32 bits.
+    pub fn of(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            compute: Compute::F32,
+            graph: false,
+            memory: u64::MAX,
+        }
+    }
+
+    pub(super) fn by_kernels(&self) -> bool {
+        self.device.is_cpu() && !self.graph
+    }
+
     /// # Errors
     /// The model needs more, even layer by layer; how much is said.
     pub(super) fn divide(&self, weights: &Weights, config: &Config) -> Result<Division> {
@@ -44,22 +114,24 @@ impl Resources {
         let largest = layers.iter().max().copied().unwrap_or(0);
         let number = size_of::<f32>() as u64;
         let head = (config.vocab_size * config.hidden_size) as u64 * number;
-        let rows = |memory: u64| {
-            let rows = (memory / 8 / bytes_of_a_row(config)) as usize;
+        // Half of what is left for rows, half for states, keys and values.
+        let rows = |left: u64| {
+            let rows = (left / 2 / bytes_of_a_row(config)) as usize;
             rows.clamp(LEAST_ROWS, MOST_ROWS)
         };
         let work = |rows: usize| rows as u64 * bytes_of_a_row(config);
+        let division = |streamed: bool, left: u64| Division {
+            streamed,
+            rows: rows(left),
+            room: left - work(rows(left)),
+        };
         let whole = PROCESS + layers.iter().sum::<u64>() + head;
-        let most = rows(self.memory);
-        if let Some(room) = self.memory.checked_sub(whole + work(most)) {
-            return Ok(Division {
-                streamed: false,
-                rows: most,
-                room,
-            });
+        let left = self.memory.saturating_sub(whole);
+        if left >= 2 * work(LEAST_ROWS) {
+            return Ok(division(false, left));
         }
         // One layer computes while the next is read; the head comes in blocks no larger than that.
-        let block = (head / config.vocab_size.max(1) as u64) * 8192;
+        let block = head.min(head / config.vocab_size.max(1) as u64 * 8192);
         let parts = PROCESS + 2 * largest.max(block / 2);
         let least = parts + 2 * work(LEAST_ROWS);
         ensure!(
@@ -70,12 +142,7 @@ impl Resources {
             parts >> 20,
             (least >> 20) + 1
         );
-        let rows = rows(self.memory - parts);
-        Ok(Division {
-            streamed: true,
-            rows,
-            room: self.memory - parts - work(rows),
-        })
+        Ok(division(true, self.memory - parts))
     }
 }
 

@@ -1,11 +1,13 @@
 //! A checkpoint's tensors by their GGUF names, in Hugging Face row order, as f32.
 
 use super::config::Config;
+use super::resources::Resources;
 use crate::arch::{Arch, RowOrder};
 use crate::checkpoint::{Checkpoint, TensorInfo};
-use crate::convert::to_f32;
+use crate::convert::{to_f32, to_quantised};
 use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -14,7 +16,7 @@ pub(super) struct Weights {
     checkpoint: Checkpoint,
     places: HashMap<String, Place>,
     head_dim: usize,
-    device: Device,
+    resources: Resources,
 }
 
 /// Where one tensor comes from.
@@ -47,7 +49,7 @@ impl Weights {
         checkpoint: &Checkpoint,
         arch: &Arch,
         config: &Config,
-        device: &Device,
+        resources: &Resources,
     ) -> Result<Self> {
         arch.check_complete(checkpoint)?;
         config.check_shapes(arch, checkpoint)?;
@@ -74,13 +76,23 @@ impl Weights {
             checkpoint: checkpoint.clone(),
             places,
             head_dim: config.head_dim,
-            device: device.clone(),
+            resources: resources.clone(),
         })
     }
 
     /// The device that computes.
     pub(super) fn device(&self) -> &Device {
-        &self.device
+        &self.resources.device
+    }
+
+    /// Whether the kernels compute, not candle's graph.
+    pub(super) fn by_kernels(&self) -> bool {
+        self.resources.by_kernels()
+    }
+
+    /// The type in which candle's graph computes.
+    pub(super) fn dtype(&self) -> DType {
+        self.resources.compute.dtype()
     }
 
     /// Whether the checkpoint has a tensor for this place.
@@ -88,14 +100,26 @@ impl Weights {
         self.places.contains_key(name)
     }
 
-    /// Bytes of all tensors of a layer in f32.
+    /// Bytes of all tensors of a layer as they are multiplied.
     pub(super) fn layer_bytes(&self, layer: usize) -> u64 {
         let prefix = format!("blk.{layer}.");
         let places = self.places.iter();
         let places = places.filter(|(name, _)| name.starts_with(&prefix));
         let infos = places.flat_map(|(_, place)| place.parts.values());
-        let numbers = infos.map(|info| info.shape.iter().product::<u64>());
-        numbers.sum::<u64>() * size_of::<f32>() as u64
+        infos.map(|info| self.multiplied_bytes(info)).sum()
+    }
+
+    fn multiplied_bytes(&self, info: &TensorInfo) -> u64 {
+        let numbers = info.shape.iter().product::<u64>();
+        let n_inputs = info.shape.last().map_or(0, |&n| n as usize);
+        let compute = self.resources.compute;
+        match compute
+            .multiplied(info.dtype, n_inputs)
+            .filter(|_| info.shape.len() > 1)
+        {
+            Some(kind) => numbers / kind.block_size() as u64 * kind.type_size() as u64,
+            None => numbers * self.dtype().size_in_bytes() as u64,
+        }
     }
 
     /// A vector.
@@ -232,6 +256,55 @@ impl Stack<'_> {
         Ok(())
     }
 
+    /// Stretches of some rows, each with the ggml type in which it is multiplied, if that is not f32.
+    pub(super) fn pieces(&self, rows: Range<usize>) -> Vec<(Option<GgmlDType>, Range<usize>)> {
+        let compute = self.weights.resources.compute;
+        let mut pieces: Vec<(Option<GgmlDType>, Range<usize>)> = Vec::new();
+        let mut start = 0;
+        for part in &self.parts {
+            let end = start + part.rows.len();
+            let mine = start.max(rows.start)..end.min(rows.end);
+            start = end;
+            if mine.is_empty() {
+                continue;
+            }
+            let kind = compute.multiplied(part.info.dtype, self.n_inputs);
+            match pieces.last_mut() {
+                Some((last, before)) if *last == kind => before.end = mine.end,
+                _ => pieces.push((kind, mine)),
+            }
+        }
+        pieces
+    }
+
+    /// Some rows in a ggml type: as they are stored, where that is their type.
+    ///
+    /// # Errors
+    /// As of [`Self::read`]; what candle reports.
+    pub(super) fn quantised(&self, rows: Range<usize>, dtype: GgmlDType) -> Result<QTensor> {
+        let shape = [rows.len(), self.n_inputs];
+        let (mut start, mut bytes, mut stored) = (0, Vec::new(), None);
+        for part in &self.parts {
+            let end = start + part.rows.len();
+            let mine = rows.start.clamp(start, end) - start..rows.end.clamp(start, end) - start;
+            start = end;
+            if !mine.is_empty() {
+                stored = Some(part.info.dtype);
+                part.append(self.weights, mine, self.n_inputs, &mut bytes)?;
+            }
+        }
+        let stored = stored
+            .map(|stored| to_quantised(&bytes, stored, &shape))
+            .transpose()?;
+        if let Some(stored) = stored.flatten().filter(|stored| stored.dtype() == dtype) {
+            return Ok(stored);
+        }
+        let mut values = vec![0.0; rows.len() * self.n_inputs];
+        self.read(rows, &mut values)?;
+        let values = Tensor::from_vec(values, &shape[..], &Device::Cpu)?;
+        Ok(QTensor::quantize(&values, dtype)?)
+    }
+
     /// All rows as a tensor on the device, [n_outputs, n_inputs].
     ///
     /// # Errors
@@ -240,11 +313,8 @@ impl Stack<'_> {
         let (rows, columns) = (self.n_outputs(), self.n_inputs);
         let mut values = vec![0.0; rows * columns];
         self.read(0..rows, &mut values)?;
-        Ok(Tensor::from_vec(
-            values,
-            (rows, columns),
-            &self.weights.device,
-        )?)
+        let values = Tensor::from_vec(values, (rows, columns), self.weights.device())?;
+        Ok(values.to_dtype(self.weights.dtype())?)
     }
 
     /// Gives the file's pages back to the system.
@@ -264,35 +334,62 @@ impl Part<'_> {
         n_inputs: usize,
         out: &mut [f32],
     ) -> Result<()> {
+        let n_rows = rows.len();
+        if self.order == RowOrder::Same {
+            let bytes = self.bytes(weights, self.rows.start + rows.start, n_rows, n_inputs)?;
+            out.copy_from_slice(&self.values(bytes, n_rows, n_inputs)?);
+            return Ok(());
+        }
+        let mut ordered = Vec::new();
+        self.append(weights, rows, n_inputs, &mut ordered)?;
+        out.copy_from_slice(&self.values(&ordered, n_rows, n_inputs)?);
+        Ok(())
+    }
+
+    /// Appends the bytes of rows in Hugging Face order. Rows are whole blocks in every type.
+    fn append(
+        &self,
+        weights: &Weights,
+        rows: Range<usize>,
+        n_inputs: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        if self.order == RowOrder::Same {
+            let first = self.rows.start + rows.start;
+            out.extend_from_slice(self.bytes(weights, first, rows.len(), n_inputs)?);
+            return Ok(());
+        }
+        for row in rows {
+            let row = self.order.gguf_row(self.rows.start + row, weights.head_dim);
+            out.extend_from_slice(self.bytes(weights, row, 1, n_inputs)?);
+        }
+        Ok(())
+    }
+
+    /// The bytes of rows as they lie in the file.
+    fn bytes<'w>(
+        &self,
+        weights: &'w Weights,
+        first: usize,
+        n_rows: usize,
+        n_inputs: usize,
+    ) -> Result<&'w [u8]> {
         let bytes = weights.checkpoint.bytes(self.info);
         let all = self.info.shape.iter().product::<u64>() as usize / n_inputs.max(1);
         let row_bytes = bytes.len() / all.max(1);
-        let range = |row: usize| row * row_bytes..(row + 1) * row_bytes;
-        let no_row = || format!("tensor {} has {all} rows", self.info.name);
-        let count = rows.len();
-        let read = |bytes: &[u8]| {
-            to_f32(
-                bytes,
-                self.info.dtype,
-                &[bytes.len() / row_bytes.max(1), n_inputs],
-            )
-            .with_context(|| self.info.name.clone())
-        };
-        if count == 0 {
-            return Ok(());
-        }
-        if self.order == RowOrder::Same {
-            let first = self.rows.start + rows.start;
-            let bytes = bytes.get(range(first).start..range(first + count - 1).end);
-            out.copy_from_slice(&read(bytes.with_context(no_row)?)?);
-            return Ok(());
-        }
-        let mut ordered = Vec::with_capacity(count * row_bytes);
-        for row in rows {
-            let row = self.order.gguf_row(self.rows.start + row, weights.head_dim);
-            ordered.extend_from_slice(bytes.get(range(row)).with_context(no_row)?);
-        }
-        out.copy_from_slice(&read(&ordered)?);
-        Ok(())
+        bytes
+            .get(first * row_bytes..(first + n_rows) * row_bytes)
+            .with_context(|| format!("tensor {} has {all} rows", self.info.name))
+    }
+
+    fn values(&self, bytes: &[u8], n_rows: usize, n_inputs: usize) -> Result<Vec<f32>> {
+        let values = to_f32(bytes, self.info.dtype, &[n_rows, n_inputs]);
+        let values = values.with_context(|| self.info.name.clone())?;
+        ensure!(
+            values.len() == n_rows * n_inputs,
+            "tensor {} has rows that are no whole blocks",
+            self.info.name
+        );
+        Ok(values)
     }
 }
