@@ -7,7 +7,7 @@ use super::weights::{Stack, Weights};
 use anyhow::Result;
 use candle_core::quantized::{GgmlDType, QMatMul};
 use candle_core::{Device, Module, Tensor};
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Weights in the order in which products read them.
@@ -56,43 +56,72 @@ impl Backend for Cpu {
     }
 }
 
+/// Where results lie while rows go through a block. What one block leaves the next one fills again:
+/// fresh memory for each would cost more than the norms.
+#[derive(Default)]
+struct Scratch {
+    normed: Vec<f32>,
+    qkv: Vec<f32>,
+    mixed: Vec<f32>,
+    gate_up: Vec<f32>,
+    gated: Vec<f32>,
+    out: Vec<f32>,
+    out_normed: Vec<f32>,
+    arranged: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 impl Matrix {
     /// [rows, n_inputs] → [rows, n_outputs].
     ///
     /// # Errors
     /// What candle reports.
     pub(super) fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let mut out = Vec::new();
+        self.forward_to(x, &mut Vec::new(), &mut out)?;
+        Ok(out)
+    }
+
+    /// The same to `out`; `arranged` is room to work in.
+    fn forward_to(&self, x: &[f32], arranged: &mut Vec<f32>, out: &mut Vec<f32>) -> Result<()> {
         let rows = x.len() / self.n_inputs.max(1);
-        let product = |piece: &Piece| match piece {
-            Piece::Panels(panels) => Ok(panels.product(x)),
-            Piece::Quantised(weight) => {
-                let x = Tensor::from_slice(x, (rows, self.n_inputs), &Device::Cpu)?;
-                Ok(weight.forward(&x)?.flatten_all()?.to_vec1::<f32>()?)
-            }
-        };
-        let mut products = self
-            .pieces
-            .iter()
-            .map(product)
-            .collect::<Result<Vec<_>>>()?;
-        let mut out = match products.len() {
-            1 => products.remove(0),
-            _ => beside(&products, rows),
-        };
+        if let [Piece::Panels(panels)] = self.pieces.as_slice() {
+            panels.product(x, arranged, out);
+        } else {
+            let mut product = |piece: &Piece| match piece {
+                Piece::Panels(panels) => {
+                    let mut out = Vec::new();
+                    panels.product(x, arranged, &mut out);
+                    Ok(out)
+                }
+                Piece::Quantised(weight) => {
+                    let x = Tensor::from_slice(x, (rows, self.n_inputs), &Device::Cpu)?;
+                    Ok(weight.forward(&x)?.flatten_all()?.to_vec1::<f32>()?)
+                }
+            };
+            let products = self.pieces.iter().map(&mut product);
+            *out = beside(products.collect::<Result<_>>()?, rows);
+        }
         if let Some(bias) = &self.bias {
             for row in out.chunks_exact_mut(bias.len().max(1)) {
                 row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
             }
         }
-        Ok(out)
+        Ok(())
     }
 }
 
 /// Matrices of as many rows beside each other.
-fn beside(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
+fn beside(mut parts: Vec<Vec<f32>>, rows: usize) -> Vec<f32> {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
     let mut out = Vec::with_capacity(parts.iter().map(Vec::len).sum());
     for row in 0..rows {
-        for part in parts {
+        for part in &parts {
             let width = part.len() / rows;
             out.extend_from_slice(&part[row * width..(row + 1) * width]);
         }
@@ -103,6 +132,9 @@ fn beside(parts: &[Vec<f32>], rows: usize) -> Vec<f32> {
 impl Block<Cpu> {
     /// `states` of [tokens, hidden_size] behind each other → the same. Keys and values go to `store`,
     /// those of a state to the frame's columns from its base on.
+    ///
+    /// # Errors
+    /// What candle reports.
     pub(super) fn forward(
         &self,
         mut x: Vec<f32>,
@@ -110,23 +142,32 @@ impl Block<Cpu> {
         store: &mut Store,
         bases: &[usize],
     ) -> Result<Vec<f32>> {
-        let scale = self.shape.residual_scale as f32;
-        let mixed = self.attention(&self.normed(&self.attn_norm, &x), frame, store, bases)?;
-        add(
-            &mut x,
-            &self.normed(&self.post_attention_norm, &mixed),
-            scale,
-        );
-        let out = self.mlp.forward(&self.normed(&self.ffn_norm, &x))?;
-        add(&mut x, &self.normed(&self.post_ffw_norm, &out), scale);
-        Ok(x)
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.attention(&x, frame, store, bases, scratch)?;
+            self.add(&mut x, &self.post_attention_norm, scratch);
+            self.mlp(&x, scratch)?;
+            self.add(&mut x, &self.post_ffw_norm, scratch);
+            Ok(x)
+        })
     }
 
-    fn normed<'x>(&self, norm: &Option<Vec<f32>>, x: &'x [f32]) -> Cow<'x, [f32]> {
-        match norm {
-            Some(weight) => normalise(x, weight, self.shape.rms_norm_eps as f32).into(),
-            None => x.into(),
-        }
+    /// Adds what a part of the block gave out.
+    fn add(&self, x: &mut [f32], norm: &Option<Vec<f32>>, scratch: &mut Scratch) {
+        let out = self.normed(norm, &scratch.out, &mut scratch.out_normed);
+        add(x, out, self.shape.residual_scale as f32);
+    }
+
+    fn normed<'x>(
+        &self,
+        norm: &Option<Vec<f32>>,
+        x: &'x [f32],
+        place: &'x mut Vec<f32>,
+    ) -> &'x [f32] {
+        let Some(weight) = norm else {
+            return x;
+        };
+        normalise(x, weight, self.shape.rms_norm_eps as f32, place);
+        place
     }
 
     fn attention(
@@ -135,11 +176,21 @@ impl Block<Cpu> {
         frame: &Frame,
         store: &mut Store,
         bases: &[usize],
-    ) -> Result<Vec<f32>> {
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let Scratch {
+            normed,
+            qkv,
+            mixed,
+            out,
+            arranged,
+            ..
+        } = scratch;
         let shape = &self.shape;
         let (q, kv) = (shape.q_width(), shape.kv_width());
         let (width, tokens) = (q + 2 * kv, frame.tokens());
-        let mut qkv = self.attn_qkv.forward(x)?;
+        let x = self.normed(&self.attn_norm, x, normed);
+        self.attn_qkv.forward_to(x, arranged, qkv)?;
         let turns = [
             (0..q, &self.attn_q_norm, shape.attention_scale),
             (q..q + kv, &self.attn_k_norm, 1.0),
@@ -151,11 +202,11 @@ impl Block<Cpu> {
                 eps: shape.rms_norm_eps as f32,
                 scale: scale as f32,
             };
-            rotate(&mut qkv, width, heads, shape.head_dim, tokens, rotation);
+            rotate(qkv, width, heads, shape.head_dim, tokens, rotation);
         }
         let runs = frame.runs_at(bases);
         let source = Source {
-            rows: &qkv,
+            rows: qkv,
             width,
             keys: q,
             values: q + kv,
@@ -169,8 +220,19 @@ impl Block<Cpu> {
             softcap: shape.softcap.map(|cap| cap as f32),
             window: shape.window,
         };
-        self.attn_output
-            .forward(&heads.attend(&qkv, width, &runs, store))
+        heads.attend(qkv, width, &runs, store, mixed);
+        self.attn_output.forward_to(mixed, arranged, out)
+    }
+
+    fn mlp(&self, x: &[f32], scratch: &mut Scratch) -> Result<()> {
+        let mut normed = std::mem::take(&mut scratch.normed);
+        let x = self.normed(&self.ffn_norm, x, &mut normed);
+        match &self.mlp {
+            Mlp::One(mlp) => mlp.forward(x, scratch)?,
+            Mlp::Mixture(mixture) => scratch.out = mixture.forward(x, scratch)?,
+        }
+        scratch.normed = normed;
+        Ok(())
     }
 }
 
@@ -181,40 +243,41 @@ impl Shape {
     }
 }
 
-impl Mlp<Cpu> {
-    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
-        match self {
-            Self::One(mlp) => mlp.forward(x),
-            Self::Mixture(mixture) => mixture.forward(x),
-        }
-    }
-}
-
 impl Gated<Cpu> {
-    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
-        let both = self.gate_up.forward(x)?;
-        self.down
-            .forward(&gate(&both, self.intermediate_size, self.activation))
+    /// To the scratch's `out`.
+    fn forward(&self, x: &[f32], scratch: &mut Scratch) -> Result<()> {
+        let Scratch {
+            gate_up,
+            gated,
+            out,
+            arranged,
+            ..
+        } = scratch;
+        self.gate_up.forward_to(x, arranged, gate_up)?;
+        gate(gate_up, self.intermediate_size, self.activation, gated);
+        self.down.forward_to(gated, arranged, out)
     }
 }
 
 impl Mixture<Cpu> {
-    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
+    fn forward(&self, x: &[f32], scratch: &mut Scratch) -> Result<Vec<f32>> {
         let logits = self.router.forward(x)?;
         let hidden = x.len() / (logits.len() / self.experts.len()).max(1);
         let mut sum = vec![0.0; x.len()];
         for (expert, assigned) in self.experts.iter().zip(self.route(&logits)) {
             let rows = assigned.iter().map(|(row, _)| *row as usize * hidden);
             let rows: Vec<f32> = rows.flat_map(|at| &x[at..at + hidden]).copied().collect();
-            let found = expert.forward(&rows)?;
-            for ((row, share), found) in assigned.iter().zip(found.chunks_exact(hidden)) {
+            expert.forward(&rows, scratch)?;
+            let found = scratch.out.chunks_exact(hidden);
+            for ((row, share), found) in assigned.iter().zip(found) {
                 add(&mut sum[*row as usize * hidden..][..hidden], found, *share);
             }
         }
         if let Some((expert, gate)) = &self.shared {
             let shares = gate.forward(x)?;
-            let found = expert.forward(x)?;
-            let rows = sum.chunks_exact_mut(hidden).zip(found.chunks_exact(hidden));
+            expert.forward(x, scratch)?;
+            let found = scratch.out.chunks_exact(hidden);
+            let rows = sum.chunks_exact_mut(hidden).zip(found);
             for ((sum, found), share) in rows.zip(shares) {
                 add(sum, found, 1.0 / (1.0 + (-share).exp()));
             }

@@ -119,7 +119,9 @@ impl Head {
             return Ok(());
         }
         let hidden = hidden.flatten_all()?.to_vec1::<f32>()?;
-        let hidden = normalise(&hidden, &self.norm, self.config.rms_norm_eps as f32);
+        let mut normed = Vec::new();
+        let eps = self.config.rms_norm_eps as f32;
+        normalise(&hidden, &self.norm, eps, &mut normed);
         let width = self.config.hidden_size;
         for (i, tokens) in self.blocks().enumerate() {
             let read;
@@ -131,7 +133,7 @@ impl Head {
                 }
             };
             for rows in parts.clone() {
-                let hidden = &hidden[rows.start * width..rows.end * width];
+                let hidden = &normed[rows.start * width..rows.end * width];
                 let mut values = block.forward(hidden)?;
                 self.finish(&mut values);
                 visit(Logits {

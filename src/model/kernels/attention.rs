@@ -60,17 +60,18 @@ impl Run {
 }
 
 impl Attention {
-    /// What the queries find, [rows, n_heads · head_dim]. Queries begin each row of `width` numbers;
-    /// runs are in the order of the rows and leave none out.
+    /// What the queries find, to `out` [rows, n_heads · head_dim]. Queries begin each row of `width`
+    /// numbers; runs are in the order of the rows and leave none out.
     pub(in crate::model) fn attend(
         &self,
         rows: &[f32],
         width: usize,
         runs: &[Run],
         store: &Store,
-    ) -> Vec<f32> {
+        out: &mut Vec<f32>,
+    ) {
         let out_width = self.n_heads * self.head_dim;
-        let mut out = vec![0.0; rows.len() / width.max(1) * out_width];
+        out.resize(rows.len() / width.max(1) * out_width, 0.0);
         let group = self.n_heads / self.n_kv_heads.max(1);
         let size = |seen: usize| (SCORES / (group * seen).max(1)).clamp(1, QUERIES);
         let mut rest = out.as_mut_slice();
@@ -86,7 +87,6 @@ impl Attention {
                 let rows = &rows[block.rows.start * width..block.rows.end * width];
                 answer(self, &block, rows, width, store, scores, out);
             });
-        out
     }
 }
 

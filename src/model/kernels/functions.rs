@@ -104,10 +104,10 @@ pub fn exp_sum(row: &[f32]) -> (f32, f32) {
     (lanes.iter().sum(), highest)
 }
 
-/// x / √(mean x² + eps) · weight, for each row of `width` numbers.
-pub(in crate::model) fn normalise(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+/// x / √(mean x² + eps) · weight to `out`, for each row of as many numbers as there are weights.
+pub(in crate::model) fn normalise(x: &[f32], weight: &[f32], eps: f32, out: &mut Vec<f32>) {
     let width = weight.len().max(1);
-    let mut out = vec![0.0; x.len()];
+    out.resize(x.len(), 0.0);
     out.par_chunks_mut(width)
         .zip(x.par_chunks(width))
         .with_min_len(SHARE / width + 1)
@@ -115,7 +115,6 @@ pub(in crate::model) fn normalise(x: &[f32], weight: &[f32], eps: f32) -> Vec<f3
             out.copy_from_slice(x);
             norm_row(out, weight, eps);
         });
-    out
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -138,11 +137,16 @@ fn norm_row(row: &mut [f32], weight: &[f32], eps: f32) {
     }
 }
 
-/// activation(gate) · up, of rows that hold the gate and then the up projection:
-/// [rows, 2 · width] → [rows, width].
-pub(in crate::model) fn gate(both: &[f32], width: usize, activation: Activation) -> Vec<f32> {
+/// activation(gate) · up to `out` [rows, width], of rows [rows, 2 · width] that hold the gate and
+/// then the up projection.
+pub(in crate::model) fn gate(
+    both: &[f32],
+    width: usize,
+    activation: Activation,
+    out: &mut Vec<f32>,
+) {
     let width = width.max(1);
-    let mut out = vec![0.0; both.len() / 2];
+    out.resize(both.len() / 2, 0.0);
     out.par_chunks_mut(width)
         .zip(both.par_chunks(2 * width))
         .with_min_len(SHARE / width + 1)
@@ -153,7 +157,6 @@ pub(in crate::model) fn gate(both: &[f32], width: usize, activation: Activation)
                 Activation::GeluTanh => gelu_row(out, gate, up),
             }
         });
-    out
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -260,8 +263,9 @@ mod tests {
     fn activations_are_those_of_f64() {
         let x: Vec<f32> = (-200..200).map(|i| i as f32 / 20.0).collect();
         let both = [x.as_slice(), &vec![1.0; x.len()]].concat();
-        let silu = gate(&both, x.len(), Activation::Silu);
-        let gelu = gate(&both, x.len(), Activation::GeluTanh);
+        let (mut silu, mut gelu) = (Vec::new(), Vec::new());
+        gate(&both, x.len(), Activation::Silu, &mut silu);
+        gate(&both, x.len(), Activation::GeluTanh, &mut gelu);
         for ((x, silu), gelu) in x.iter().zip(silu).zip(gelu) {
             let x = f64::from(*x);
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));

@@ -44,6 +44,16 @@ pub(super) fn interleave<'r>(
 ) {
     for (g, group) in out[..n_rows * k].chunks_mut(ROWS * k).enumerate() {
         let rows = group.len() / k.max(1);
+        if rows == ROWS {
+            // The usual case apart: with a known number of rows the loop needs no checks.
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &row(g * ROWS + r)[..k]);
+            for (i, place) in group.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
+                for r in 0..ROWS {
+                    place[r] = rows[r][i];
+                }
+            }
+            continue;
+        }
         for r in 0..rows {
             for (place, x) in group[r..].iter_mut().step_by(rows).zip(row(g * ROWS + r)) {
                 *place = *x;

@@ -61,15 +61,15 @@ impl Panels {
         })
     }
 
-    /// x [rows, n_inputs] · Wᵀ → [rows, n_outputs].
-    pub(in crate::model) fn product(&self, x: &[f32]) -> Vec<f32> {
+    /// x [rows, n_inputs] · Wᵀ to `out` [rows, n_outputs]; `arranged` is room to work in.
+    pub(in crate::model) fn product(&self, x: &[f32], arranged: &mut Vec<f32>, out: &mut Vec<f32>) {
         let (n, k) = (self.n_outputs, self.n_inputs);
         let rows = x.len() / k;
-        let mut out = vec![0.0; rows * n];
+        out.resize(rows * n, 0.0);
         if n == 0 {
-            return out;
+            return;
         }
-        let mut arranged = vec![0.0; x.len()];
+        arranged.resize(x.len(), 0.0);
         arranged
             .par_chunks_mut(ROW_BLOCK * k)
             .zip(x.par_chunks(ROW_BLOCK * k))
@@ -79,7 +79,7 @@ impl Panels {
             out.par_chunks_mut(ROW_BLOCK * n)
                 .zip(arranged.par_chunks(ROW_BLOCK * k))
                 .for_each(|(out, x)| block(x, k, &self.data, out, n));
-            return out;
+            return;
         }
         let tiles: Vec<(usize, usize)> = (0..rows)
             .step_by(ROW_BLOCK)
@@ -105,7 +105,6 @@ impl Panels {
                 out[output..output + width].copy_from_slice(tile);
             }
         }
-        out
     }
 }
 
@@ -149,6 +148,12 @@ mod tests {
         (0..n).map(|_| random.f32() - 0.5).collect()
     }
 
+    fn product(panels: &Panels, x: &[f32]) -> Vec<f32> {
+        let mut out = Vec::new();
+        panels.product(x, &mut Vec::new(), &mut out);
+        out
+    }
+
     fn panels(w: &[f32], k: usize) -> Panels {
         let read = |rows: Range<usize>, out: &mut [f32]| {
             out.copy_from_slice(&w[rows.start * k..rows.end * k]);
@@ -167,7 +172,7 @@ mod tests {
             (300, 40, 64),
         ] {
             let (x, w) = (random(rows * k, 1), random(n * k, 2));
-            let found = panels(&w, k).product(&x);
+            let found = product(&panels(&w, k), &x);
             for (i, found) in found.iter().enumerate() {
                 let (x, w) = (&x[i / n * k..][..k], &w[i % n * k..][..k]);
                 let sum: f64 = x.iter().zip(w).map(|(a, b)| f64::from(a * b)).sum();
@@ -180,9 +185,9 @@ mod tests {
     fn a_row_gives_the_same_bits_alone_and_among_others() {
         let (n, k) = (200, 900);
         let (x, panels) = (random(400 * k, 3), panels(&random(n * k, 4), k));
-        let together = panels.product(&x);
+        let together = product(&panels, &x);
         for row in [0, 5, 77, 399] {
-            let alone = panels.product(&x[row * k..][..k]);
+            let alone = product(&panels, &x[row * k..][..k]);
             assert_eq!(alone, together[row * n..][..n]);
         }
     }

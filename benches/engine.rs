@@ -1,0 +1,244 @@
+//! The mask engine against the plain loop, on the same work in the same run: `cargo bench --bench
+//! engine -- [MODEL]`. The loop asks one keep set at a time, one text at a time, as scripts do.
+//!
+//! Prints Markdown: seconds, ratios, and what share of the machine's f32 rate the pass reaches.
+
+use candle_core::Device;
+use slim::arch::KeepSet;
+use slim::checkpoint::Checkpoint;
+use slim::convert::vocabulary::{TextTokenizer, runnable};
+use slim::eval::{Asking, Candidate, Engine, Question, Silent, generate, questions};
+use slim::model::{Config, Model};
+use slim::suite::{Family, Protocol, Split, Suite};
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Questions of each kind: enough that a pass takes seconds on a 135M model.
+const QUESTIONS: usize = 16;
+
+/// The naive loops are asked fewer keep sets, evenly spread, and their time is scaled.
+const NAIVE_MASKS: usize = 6;
+
+fn main() -> anyhow::Result<()> {
+    // Cargo adds --bench.
+    let path = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let path = path.map_or_else(|| Path::new("fixtures/village").to_owned(), PathBuf::from);
+    let checkpoint = Checkpoint::open(&path)?;
+    let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {})?;
+    let bench = Bench {
+        tokenizer: runnable(&checkpoint)?,
+        masks: masks(model.n_layers()),
+        suite: Suite::embedded(),
+        model,
+    };
+    let peak = peak();
+    println!(
+        "{}: {} layers, {} threads, {peak:.0} GFLOP/s measured peak\n",
+        path.display(),
+        bench.model.n_layers(),
+        rayon::current_num_threads()
+    );
+    println!("| ablating every layer | plain loop, s | engine, s | × | GFLOP/s | of the peak |");
+    println!("|---|---|---|---|---|---|");
+    bench.unshared(peak)?;
+    bench.options(peak)?;
+    bench.generation()
+}
+
+struct Bench {
+    model: Model,
+    tokenizer: TextTokenizer,
+    suite: Suite,
+    /// The whole model, then each layer left out.
+    masks: Vec<KeepSet>,
+}
+
+fn masks(n_layers: usize) -> Vec<KeepSet> {
+    let all = KeepSet::all(n_layers);
+    let ablations = (0..n_layers).map(|layer| all.drop_layers(&[layer]));
+    std::iter::once(all.clone()).chain(ablations).collect()
+}
+
+fn seconds<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(f64, T)> {
+    let begin = Instant::now();
+    let result = work()?;
+    Ok((begin.elapsed().as_secs_f64(), result))
+}
+
+impl Bench {
+    /// One text a question, no beginning in common.
+    fn unshared(&self, peak: f64) -> anyhow::Result<()> {
+        let length = 96;
+        let vocab_size = self.model.config().vocab_size as u32;
+        let mut random = fastrand::Rng::with_seed(1);
+        let texts: Vec<[Candidate; 1]> = (0..QUESTIONS)
+            .map(|_| {
+                let tokens: Vec<u32> = (0..length).map(|_| random.u32(0..vocab_size)).collect();
+                let (prompt, tokens) = tokens.split_at(length - 4);
+                [Candidate {
+                    prompt: prompt.into(),
+                    tokens: tokens.to_vec(),
+                }]
+            })
+            .collect();
+        self.likelihoods("texts without a common beginning", &texts, &texts, peak)
+    }
+
+    /// Questions with four options: the plain loop asks each option by itself.
+    fn options(&self, peak: f64) -> anyhow::Result<()> {
+        let questions = self.questions(Protocol::Continuation, Family::ALL)?;
+        let questions: Vec<&Question> = questions
+            .iter()
+            .filter(|question| question.candidates.len() == 4)
+            .take(QUESTIONS)
+            .collect();
+        let alone: Vec<[Candidate; 1]> = questions
+            .iter()
+            .flat_map(|question| question.candidates.iter().map(|option| [option.clone()]))
+            .collect();
+        self.likelihoods("questions with four options", &alone, &questions, peak)
+    }
+
+    fn questions(
+        &self,
+        protocol: Protocol,
+        families: &[Family],
+    ) -> anyhow::Result<Vec<Question<'_>>> {
+        let items = self.suite.sample(Split::Report, 2 * QUESTIONS);
+        let items = items
+            .into_iter()
+            .filter(|(task, _)| families.contains(&task.family));
+        let asking = Asking {
+            tokenizer: &self.tokenizer,
+            context_length: self.model.config().context_length,
+            chat: None,
+        };
+        questions(&items.collect::<Vec<_>>(), &[protocol], &asking)
+    }
+
+    fn likelihoods<A: AsRef<[Candidate]>, B: AsRef<[Candidate]>>(
+        &self,
+        name: &str,
+        alone: &[A],
+        together: &[B],
+        peak: f64,
+    ) -> anyhow::Result<()> {
+        let engine = Engine::new(&self.model);
+        let some: Vec<&KeepSet> = self.some_masks();
+        let (naive, _) = seconds(|| {
+            for mask in &some {
+                for text in alone {
+                    let mask = std::slice::from_ref(*mask);
+                    black_box(engine.likelihoods(std::slice::from_ref(text), mask, &Silent)?);
+                }
+            }
+            Ok(())
+        })?;
+        let naive = naive * self.masks.len() as f64 / some.len() as f64;
+        let (fast, _) = seconds(|| engine.likelihoods(together, &self.masks, &Silent))?;
+        let tokens = engine.work(together, &self.masks) as f64;
+        let rate = tokens * flops_of_a_token(self.model.config()) / fast / 1e9;
+        println!(
+            "| {name} | {naive:.1} | {fast:.1} | {:.2} | {rate:.0} | {:.0} % |",
+            naive / fast,
+            100.0 * rate / peak
+        );
+        Ok(())
+    }
+
+    fn generation(&self) -> anyhow::Result<()> {
+        let questions = self.questions(Protocol::Generate, Family::ALL)?;
+        let questions: Vec<&Question> = questions.iter().take(QUESTIONS).collect();
+        let some = self.some_masks();
+        let write = |masks: &[KeepSet], questions: &[&Question]| {
+            generate(&self.model, masks, questions, &self.tokenizer, &Silent)
+        };
+        let (naive, _) = seconds(|| {
+            for mask in &some {
+                for question in &questions {
+                    let mask = std::slice::from_ref(*mask);
+                    black_box(write(mask, std::slice::from_ref(question))?);
+                }
+            }
+            Ok(())
+        })?;
+        let (batched, _) = seconds(|| {
+            for mask in &some {
+                black_box(write(std::slice::from_ref(*mask), &questions)?);
+            }
+            Ok(())
+        })?;
+        let (fast, _) = seconds(|| write(&self.masks, &questions))?;
+        let scale = self.masks.len() as f64 / some.len() as f64;
+        for (name, plain) in [
+            ("generated texts", naive * scale),
+            (
+                "generated texts, the loop in one batch a keep set",
+                batched * scale,
+            ),
+        ] {
+            println!(
+                "| {name} | {plain:.1} | {fast:.1} | {:.2} | | |",
+                plain / fast
+            );
+        }
+        Ok(())
+    }
+
+    /// Keep sets that stand for all: the same number of layers but for the first.
+    fn some_masks(&self) -> Vec<&KeepSet> {
+        let step = self.masks.len().div_ceil(NAIVE_MASKS);
+        self.masks.iter().skip(1).step_by(step).collect()
+    }
+}
+
+/// Multiplications and additions of one token in one layer, without attention's scores.
+fn flops_of_a_token(config: &Config) -> f64 {
+    let (q, kv) = (
+        config.n_heads * config.head_dim,
+        config.n_kv_heads * config.head_dim,
+    );
+    let weights = config.hidden_size * (2 * q + 2 * kv + 3 * config.intermediate_size);
+    2.0 * weights as f64
+}
+
+/// Fused multiply-adds a second on all threads, as the machine does them out of registers.
+fn peak() -> f64 {
+    let rounds = 20_000_000u64;
+    let one = || {
+        let begin = Instant::now();
+        black_box(chains(black_box(rounds)));
+        let flops = rounds as f64 * (CHAINS * LANES * 2) as f64;
+        flops / begin.elapsed().as_secs_f64() / 1e9
+    };
+    let threads = rayon::current_num_threads();
+    (0..2)
+        .map(|_| {
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+                all.into_iter()
+                    .map(|thread| thread.join().unwrap_or(0.0))
+                    .sum::<f64>()
+            })
+        })
+        .fold(0.0, f64::max)
+}
+
+const CHAINS: usize = 12;
+const LANES: usize = 8;
+
+#[multiversion::multiversion(targets("x86_64+avx2+fma"))]
+fn chains(rounds: u64) -> f32 {
+    let mut sums = [[1.0f32; LANES]; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut sums {
+            for sum in chain {
+                *sum = sum.mul_add(0.999, 0.001);
+            }
+        }
+    }
+    sums.iter().flatten().sum()
+}
