@@ -5,7 +5,9 @@ use crate::model::{Compute, Resources};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use std::str::FromStr;
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{
+    MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System, get_current_pid,
+};
 
 /// What of the machine a run may use.
 #[derive(clap::Args)]
@@ -145,14 +147,17 @@ impl Wanted {
 /// nothing is limited.
 fn free_memory() -> u64 {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let Ok(system) = System::new_with_specifics(memory) else {
+    let (Ok(mut system), Ok(me)) = (System::new_with_specifics(memory), get_current_pid()) else {
         return u64::MAX;
     };
     let free = system.available_memory();
-    match system.cgroup_limits() {
-        Some(group) => free.min(group.free_memory),
-        None => free,
-    }
+    let nothing = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[me]), false, nothing);
+    let group = system.process(me).and_then(|me| me.cgroup_limits());
+    // What the group has cached of files is free too.
+    group.map_or(free, |group| {
+        free.min(group.total_memory.saturating_sub(group.rss))
+    })
 }
 
 #[cfg(test)]
