@@ -11,11 +11,11 @@ use slim::checkpoint::Checkpoint;
 use slim::convert::OutType;
 use slim::convert::quantise::Quantise;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
-use slim::eval::{Asking, Engine, Question, Silent, generate, layer_passes, questions};
+use slim::eval::{Asking, Engine, Question, Reply, Silent, generate, layer_passes, questions};
 use slim::model::{Model, Resources, Run};
 use slim::prune::{Request, write};
 use slim::suite::harness::Options;
-use slim::suite::{Protocol, Split, Suite};
+use slim::suite::{Answer, Protocol, Sampling, Split, Suite};
 use std::collections::HashMap;
 use support::village;
 
@@ -286,6 +286,49 @@ fn texts_of_many_masks_that_decode_together_are_those_that_each_decodes_alone() 
             }
         }
     }
+}
+
+/// candle-transformers' LogitsProcessor draws, with a seed of its own for every text.
+#[test]
+fn drawn_texts_are_the_same_alone_and_together_and_are_not_the_likeliest() {
+    let (model, tokenizer) = fixture();
+    let mut suite = suite();
+    for task in &mut suite.tasks {
+        for ask in task.items.iter_mut().flat_map(|item| &mut item.asks) {
+            if let Answer::Written(written) = &mut ask.answer {
+                written.sampling = Some(Sampling {
+                    temperature: 3.0,
+                    top_k: None,
+                    top_p: Some(0.95),
+                });
+            }
+        }
+    }
+    let greedy = self::suite();
+    let texts = |suite: &Suite, together: bool| {
+        let questions = asked(suite, &tokenizer);
+        let written = questions
+            .iter()
+            .filter(|question| !question.prompt.is_empty());
+        let written: Vec<&Question> = written.collect();
+        let masks = masks(model.n_layers());
+        let write = |questions: &[&Question]| {
+            let replies = generate(&model, &masks, questions, &tokenizer, &Silent).unwrap();
+            replies.into_iter().next().unwrap()
+        };
+        let replies: Vec<Reply> = match together {
+            true => write(&written),
+            false => written
+                .iter()
+                .flat_map(|question| write(&[question]))
+                .collect(),
+        };
+        let texts = replies.into_iter().map(|reply| reply.generated.tokens);
+        texts.collect::<Vec<_>>()
+    };
+    let drawn = texts(&suite, true);
+    assert_eq!(drawn, texts(&suite, false));
+    assert_ne!(drawn, texts(&greedy, true));
 }
 
 #[test]

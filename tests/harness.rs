@@ -366,8 +366,8 @@ fn every_mistake_in_a_task_file_is_named_with_its_line_and_field() {
         ("num_fewshot: 0", "repeats: 3", &["line 11", "repeats", "1"]),
         (
             "num_fewshot: 0",
-            "generation_kwargs: {do_sample: true}",
-            &["generation_kwargs.do_sample", "greedily"],
+            "generation_kwargs: {do_sample: true, temperature: 0.0}",
+            &["generation_kwargs.temperature", "do_sample false"],
         ),
         (
             "num_fewshot: 0",

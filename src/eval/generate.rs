@@ -1,17 +1,18 @@
-//! Greedy generation under many keep sets at once: all texts of all keep sets are written together,
-//! so a step reads the weights once.
+//! Generation under many keep sets at once: all texts of all keep sets are written together, so a
+//! step reads the weights once.
 
 use super::Progress;
 use super::engine::Likelihood;
 use super::pack::{Pack, Text, packs};
 use super::pass::{Kept, Pass};
 use super::question::Question;
-use super::score::{likeliest, likelihoods, select};
+use super::score::{likelihoods, next_tokens, select};
 use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
 use crate::model::{KvCache, Model, Run};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
+use candle_transformers::generation::{LogitsProcessor, Sampling as Drawing};
 use std::ops::Range;
 
 /// Bytes of keys and values that texts which are written together take at most: more rows make no
@@ -34,11 +35,11 @@ pub struct Generated {
 pub struct Reply {
     /// Of the question's candidates.
     pub likelihoods: Vec<Likelihood>,
-    /// The greedy continuation of its prompt.
+    /// The continuation of its prompt.
     pub generated: Generated,
 }
 
-/// Likelihoods and greedy continuations of questions under keep sets, `[mask][question]`. Prompts
+/// Likelihoods and continuations of questions under keep sets, `[mask][question]`. Prompts
 /// are read once for both.
 ///
 /// # Errors
@@ -90,6 +91,8 @@ struct Writing {
     prompt: Vec<Range<usize>>,
     /// Where its own columns begin, in each layer that its keep set has.
     own: Vec<usize>,
+    /// What draws its tokens; absent, the likeliest is taken.
+    draw: Option<LogitsProcessor>,
     next: u32,
     tokens: Vec<u32>,
     terminated: bool,
@@ -147,21 +150,23 @@ impl<'m> Batch<'m> {
             .filter_map(|(_, path)| Some(path.last()?.end - 1));
         let ends: Vec<usize> = ends.collect();
         for state in &pass.states {
-            let first = likeliest(self.model, &select(&state.hidden, &ends)?)?;
+            let hidden = select(&state.hidden, &ends)?;
             for &mask in &state.masks {
-                for ((text, prompt), &next) in prompts.iter().zip(&first) {
-                    self.texts.push(Writing {
-                        mask,
-                        question: self.questions.len() + text,
-                        pack: self.bases.len(),
-                        prompt: prompt.clone(),
-                        own: Vec::new(),
-                        next,
-                        tokens: Vec::new(),
-                        terminated: false,
-                        done: false,
-                    });
-                }
+                let text = |(text, prompt): &(usize, Vec<Range<usize>>)| Writing {
+                    mask,
+                    question: self.questions.len() + text,
+                    pack: self.bases.len(),
+                    prompt: prompt.clone(),
+                    own: Vec::new(),
+                    draw: questions.get(*text).and_then(|question| draw(question)),
+                    next: 0,
+                    tokens: Vec::new(),
+                    terminated: false,
+                    done: false,
+                };
+                let mut texts: Vec<Writing> = prompts.iter().map(text).collect();
+                choose(self.model, &hidden, texts.iter_mut())?;
+                self.texts.append(&mut texts);
             }
         }
         let pack = std::slice::from_ref(pack);
@@ -202,10 +207,9 @@ impl<'m> Batch<'m> {
             if active.is_empty() {
                 break;
             }
-            let next = self.step(&texts, &active)?;
-            for (&i, next) in active.iter().zip(next) {
-                texts[i].next = next;
-            }
+            let hidden = self.step(&texts, &active)?;
+            let writing = texts.iter_mut().filter(|text| !text.done);
+            choose(self.model, &hidden, writing)?;
         }
         self.replies(texts)
     }
@@ -225,8 +229,9 @@ impl<'m> Batch<'m> {
         Ok(replies)
     }
 
-    /// Reads the last token of every active text; returns the tokens that follow.
-    fn step(&mut self, texts: &[Writing], active: &[usize]) -> Result<Vec<u32>> {
+    /// Reads the last token of every active text; returns the states behind them,
+    /// [texts, hidden_size].
+    fn step(&mut self, texts: &[Writing], active: &[usize]) -> Result<Tensor> {
         let tokens: Vec<u32> = active.iter().map(|&i| texts[i].next).collect();
         let mut hidden = self.model.embed(&tokens)?;
         for layer in 0..self.model.n_layers() {
@@ -244,7 +249,7 @@ impl<'m> Batch<'m> {
             };
             hidden = some_rows(&hidden, &kept, through)?;
         }
-        likeliest(self.model, &hidden.squeeze(0)?)
+        Ok(hidden.squeeze(0)?)
     }
 
     /// What each text sees in a layer: its prompt, what it wrote, and the token that is read.
@@ -297,6 +302,37 @@ fn some_rows(
         }
     }
     Ok(Tensor::cat(&parts, 1)?)
+}
+
+/// Decides on the token that follows each text, from the states [texts, hidden_size].
+fn choose<'t>(
+    model: &Model,
+    hidden: &Tensor,
+    texts: impl Iterator<Item = &'t mut Writing>,
+) -> Result<()> {
+    let mut texts: Vec<&mut Writing> = texts.collect();
+    let draws = texts.iter_mut().map(|text| text.draw.as_mut()).collect();
+    let tokens = next_tokens(model, hidden, draws)?;
+    for (text, token) in texts.iter_mut().zip(tokens) {
+        text.next = token;
+    }
+    Ok(())
+}
+
+/// The same random numbers for a question under every keep set, so that texts differ by the model
+/// alone.
+const SEED: u64 = 1234;
+
+fn draw(question: &Question) -> Option<LogitsProcessor> {
+    let sampling = question.ask.written()?.sampling?;
+    let temperature = sampling.temperature;
+    let drawing = match (sampling.top_k, sampling.top_p) {
+        (None, None) => Drawing::All { temperature },
+        (Some(k), None) => Drawing::TopK { k, temperature },
+        (None, Some(p)) => Drawing::TopP { p, temperature },
+        (Some(k), Some(p)) => Drawing::TopKThenTopP { k, p, temperature },
+    };
+    Some(LogitsProcessor::from_sampling(SEED, drawing))
 }
 
 fn most_tokens(question: &Question) -> usize {

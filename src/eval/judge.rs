@@ -125,6 +125,7 @@ mod tests {
     #[test]
     fn generated_text_is_compared_without_case_quotes_and_closing_punctuation() {
         let written = Written {
+            sampling: None,
             targets: vec!["Paris".into(), "the City of Light".into()],
             until: vec!["\n".into()],
             max_tokens: 12,

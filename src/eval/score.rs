@@ -1,11 +1,12 @@
-//! Likelihoods and first tokens from the last hidden states.
+//! Likelihoods and next tokens from the last hidden states.
 
 use super::engine::Likelihood;
 use super::pack::{Ask, Pack};
 use super::pass::State;
 use crate::model::{Logits, Model, exp_sum};
 use anyhow::Result;
-use candle_core::{IndexOp, Tensor};
+use candle_core::{Device, IndexOp, Tensor};
+use candle_transformers::generation::LogitsProcessor;
 use rayon::prelude::*;
 
 /// The likelihoods of a pack's candidates, by text, under one keep set.
@@ -136,13 +137,35 @@ fn log_probs(model: &Model, hidden: &Tensor, wanted: &[(usize, u32)]) -> Result<
     Ok(wanted.iter().zip(logits_wanted).map(likelihood).collect())
 }
 
-/// The likeliest token after each row of [rows, hidden_size].
+/// The token after each row of [rows, hidden_size]: drawn, where something draws, else the likeliest.
 ///
 /// # Errors
 /// What candle reports.
-pub(super) fn likeliest(model: &Model, hidden: &Tensor) -> Result<Vec<u32>> {
-    let rows = rows(model, hidden, |_| {})?;
-    Ok(rows.iter().map(|row| row.best).collect())
+pub(super) fn next_tokens(
+    model: &Model,
+    hidden: &Tensor,
+    draws: Vec<Option<&mut LogitsProcessor>>,
+) -> Result<Vec<u32>> {
+    let vocab_size = model.config().vocab_size;
+    let mut drawn: Vec<Vec<f32>> = draws
+        .iter()
+        .map(|draw| vec![0.0; if draw.is_some() { vocab_size } else { 0 }])
+        .collect();
+    let rows = rows(model, hidden, |logits| {
+        let n = logits.tokens();
+        let all = drawn[logits.rows.clone()].iter_mut();
+        for (row, values) in all.zip(logits.values.chunks_exact(n.max(1))) {
+            if !row.is_empty() {
+                row[logits.first_token..logits.first_token + n].copy_from_slice(values);
+            }
+        }
+    })?;
+    let token = |((row, draw), logits): ((&Row, Option<&mut LogitsProcessor>), Vec<f32>)| match draw
+    {
+        None => Ok(row.best),
+        Some(draw) => Ok(draw.sample(&Tensor::from_vec(logits, vocab_size, &Device::Cpu)?)?),
+    };
+    rows.iter().zip(draws).zip(drawn).map(token).collect()
 }
 
 fn rows(model: &Model, hidden: &Tensor, mut visit: impl FnMut(&Logits)) -> Result<Vec<Row>> {

@@ -139,8 +139,21 @@ pub struct Written {
     pub until: Vec<String>,
     /// Most tokens to generate.
     pub max_tokens: usize,
+    /// How tokens are drawn; absent, the likeliest is taken.
+    pub sampling: Option<Sampling>,
     /// How it is compared.
     pub check: Check,
+}
+
+/// How tokens are drawn, in transformers' words.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// What logits are divided by.
+    pub temperature: f64,
+    /// Draw among so many of the likeliest.
+    pub top_k: Option<usize>,
+    /// Draw among the likeliest that together have this probability.
+    pub top_p: Option<f64>,
 }
 
 /// How generated text is compared with what is right.

@@ -13,7 +13,7 @@ mod names;
 mod sheet;
 mod split;
 
-pub use ask::{Answer, Ask, Check, Item, Message, Role, Task, Terms, Written};
+pub use ask::{Answer, Ask, Check, Item, Message, Role, Sampling, Task, Terms, Written};
 pub use load::{Error, MAX_FILE_BYTES};
 pub use names::{Family, Protocol, Split, UnknownName};
 pub use sheet::{SCHEMA_VERSION, Sheet, SheetItem};

@@ -5,7 +5,7 @@ use super::filter::{self, Pipeline};
 use super::metric::{self, Metric};
 use super::template::Template;
 use super::yaml::{Data, Fault, Node};
-use crate::suite::{Family, Protocol};
+use crate::suite::{Family, Protocol, Sampling};
 use std::collections::BTreeMap;
 
 /// Text generated where the definition names no limit; the harness's default.
@@ -93,6 +93,7 @@ pub(super) struct Definition {
     pub samples: Option<Vec<serde_json::Value>>,
     pub until: Vec<String>,
     pub max_gen_toks: usize,
+    pub sampling: Option<Sampling>,
     pub filters: Vec<Pipeline>,
     pub metrics: Vec<Metric>,
     pub meta: Meta,
@@ -149,7 +150,7 @@ pub(super) fn read(root: Node) -> Result<Definition, Fault> {
         );
     }
     let fewshot_delimiter = plain(&mut fields, "fewshot_delimiter", "\n\n")?;
-    let (until, max_gen_toks) = generation(&mut fields, &fewshot_delimiter)?;
+    let generation = generation(&mut fields, &fewshot_delimiter)?;
     let (sampler, samples) = fewshot(&mut fields)?;
     let definition = Definition {
         task,
@@ -168,8 +169,9 @@ pub(super) fn read(root: Node) -> Result<Definition, Fault> {
         fewshot_delimiter,
         sampler,
         samples,
-        until,
-        max_gen_toks,
+        until: generation.until,
+        max_gen_toks: generation.max_gen_toks,
+        sampling: generation.sampling,
         filters: filter::read(&mut fields)?,
         metrics: metric::read(&mut fields, output)?,
         meta: meta(&mut fields, output)?,
@@ -319,10 +321,21 @@ fn source(fields: &mut Fields, name: &'static str) -> Result<Option<Source>, Fau
     }
 }
 
-fn generation(fields: &mut Fields, delimiter: &str) -> Result<(Vec<String>, usize), Fault> {
+/// When a generated text ends, and how its tokens are drawn.
+struct Generation {
+    until: Vec<String>,
+    max_gen_toks: usize,
+    sampling: Option<Sampling>,
+}
+
+fn generation(fields: &mut Fields, delimiter: &str) -> Result<Generation, Fault> {
     let default = || vec![delimiter.to_owned()];
     let Some(mut kwargs) = fields.fields("generation_kwargs")? else {
-        return Ok((default(), DEFAULT_MAX_GEN_TOKS));
+        return Ok(Generation {
+            until: default(),
+            max_gen_toks: DEFAULT_MAX_GEN_TOKS,
+            sampling: None,
+        });
     };
     let until = kwargs.texts("until")?;
     if let Some((line, _)) = until.iter().flatten().find(|(_, stop)| stop.is_empty()) {
@@ -330,22 +343,59 @@ fn generation(fields: &mut Fields, delimiter: &str) -> Result<(Vec<String>, usiz
         return Err(kwargs.fault(*line, "until", problem));
     }
     let max = kwargs.count("max_gen_toks", MAX_GEN_TOKS)?;
-    if kwargs.bool("do_sample")? == Some(true) {
-        let problem = "slim generates greedily: give false";
-        return Err(kwargs.fault(kwargs.line, "do_sample", problem));
-    }
-    if let Some((line, temperature)) = kwargs.text("temperature")?
-        && temperature.parse() != Ok(0.0)
-    {
-        let problem = format!("is {temperature}: slim generates greedily: give 0.0");
-        return Err(kwargs.fault(line, "temperature", problem));
-    }
+    let sampling = sampling(&mut kwargs)?;
     kwargs.end()?;
     let until = until.map(|stops| stops.into_iter().map(|(_, stop)| stop).collect());
-    Ok((
-        until.unwrap_or_else(default),
-        max.unwrap_or(DEFAULT_MAX_GEN_TOKS),
-    ))
+    Ok(Generation {
+        until: until.unwrap_or_else(default),
+        max_gen_toks: max.unwrap_or(DEFAULT_MAX_GEN_TOKS),
+        sampling,
+    })
+}
+
+fn sampling(kwargs: &mut Fields) -> Result<Option<Sampling>, Fault> {
+    let drawn = kwargs.bool("do_sample")? == Some(true);
+    let temperature = number(kwargs, "temperature", |t| t >= 0.0, "0 or more")?;
+    let top_p = number(
+        kwargs,
+        "top_p",
+        |p| p > 0.0 && p <= 1.0,
+        "above 0, at most 1",
+    )?;
+    let top_k = kwargs.count("top_k", usize::MAX)?.filter(|&k| k > 0);
+    let cold = |t: &(usize, f64)| t.1 == 0.0;
+    match (drawn, temperature) {
+        (true, Some((line, _))) if temperature.as_ref().is_some_and(cold) => {
+            let problem = "is 0, but do_sample is true: give do_sample false, or a temperature";
+            Err(kwargs.fault(line, "temperature", problem))
+        }
+        (false, Some((line, _))) if !temperature.as_ref().is_some_and(cold) => {
+            let problem = "does nothing while do_sample is false: give 0.0, or do_sample true";
+            Err(kwargs.fault(line, "temperature", problem))
+        }
+        (false, _) => Ok(None),
+        (true, temperature) => Ok(Some(Sampling {
+            temperature: temperature.map_or(1.0, |(_, t)| t),
+            top_k,
+            top_p: top_p.map(|(_, p)| p),
+        })),
+    }
+}
+
+/// A number with its line.
+fn number(
+    kwargs: &mut Fields,
+    name: &'static str,
+    allowed: impl Fn(f64) -> bool,
+    wanted: &str,
+) -> Result<Option<(usize, f64)>, Fault> {
+    let Some((line, text)) = kwargs.text(name)? else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(number) if allowed(number) => Ok(Some((line, number))),
+        _ => Err(kwargs.fault(line, name, format!("is {text}: give a number, {wanted}"))),
+    }
 }
 
 type Samples = Option<Vec<serde_json::Value>>;

@@ -184,6 +184,7 @@ impl Renderer<'_> {
                 }
             }
             Output::GenerateUntil => Answer::Written(Written {
+                sampling: definition.sampling,
                 targets: match &target {
                     Target::Several(targets) => targets.iter().map(printed).collect(),
                     one => vec![said(one, choices.as_deref().unwrap_or_default())],

@@ -180,6 +180,7 @@ impl Sheet {
                 right,
             },
             Protocol::Generate => Answer::Written(Written {
+                sampling: None,
                 targets: item.targets(),
                 until: self.stop.clone(),
                 max_tokens: self.max_new_tokens,
