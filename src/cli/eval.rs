@@ -7,14 +7,12 @@ use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
 use crate::arch::KeepSet;
-use crate::checkpoint::hex;
 use crate::eval::{
-    Log, NoLog, Question, Run, Samples, harness_results, outcomes, perplexity, summarise,
+    Log, NoLog, Question, Run, Samples, digest, harness_results, outcomes, perplexity, summarise,
 };
 use crate::report::{Evaluation, ModelFile, SCHEMA_VERSION, tasks, terminal};
 use crate::suite::{Split, Suite};
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -173,23 +171,4 @@ impl Args {
         }
         Ok(Box::new(samples))
     }
-}
-
-/// A digest of all that is asked, token by token.
-fn digest(questions: &[Question]) -> String {
-    let mut hasher = Sha256::new();
-    for question in questions {
-        hasher.update(format!("{}\0{}\0", question.task.name, question.item.id));
-        let scored = question.candidates.iter();
-        for tokens in scored
-            .flat_map(|c| [&c.prompt[..], &c.tokens[..]])
-            .chain([&question.prompt[..]])
-        {
-            hasher.update((tokens.len() as u64).to_le_bytes());
-            tokens
-                .iter()
-                .for_each(|token| hasher.update(token.to_le_bytes()));
-        }
-    }
-    hex(&hasher.finalize())
 }

@@ -40,6 +40,12 @@ impl Progress for Bar {
     fn advance(&self, units: u64) {
         self.bar.borrow().inc(units);
     }
+
+    fn resume(&self, units: u64) {
+        let bar = self.bar.borrow();
+        bar.inc(units);
+        bar.reset_eta();
+    }
 }
 
 impl std::ops::Drop for Bar {

@@ -1,30 +1,65 @@
 //! Outcomes on disk, a line each, written as they come: the per-item file that people ask for, and
 //! what a run that was killed is taken up from.
 
+use super::lines::{Header, JsonLines};
 use super::outcome::{Log, Outcome};
 use super::question::Question;
-use anyhow::{Context, Result, bail, ensure};
+use crate::checkpoint::hex;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a run is of: only the same run is taken up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Run {
     /// slim's version.
     pub slim: String,
     /// SHA-256 of the model.
     pub model_sha256: String,
-    /// The tasks with their number of questions, and what else changes a prompt.
+    /// Digest of the questions; see [`digest`].
     pub asked: String,
+}
+
+impl Header for Run {
+    const FILE_OF: &'static str = "samples";
+
+    fn identity(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("slim's version", self.slim.clone()),
+            ("the model", self.model_sha256.clone()),
+            ("the questions", self.asked.clone()),
+        ]
+    }
+}
+
+/// A digest of all that is asked, token by token, and of what counts as right.
+pub fn digest(questions: &[Question]) -> String {
+    let mut hasher = Sha256::new();
+    for question in questions {
+        let (task, item) = (question.task, question.item);
+        hasher.update(format!("{}\0{}\0{}\0", task.name, task.family, item.id));
+        hasher.update(format!("{}\0{:?}\0", question.protocol(), item.slices));
+        hasher.update(format!("{:?}\0", question.ask.right()));
+        let scored = question.candidates.iter();
+        for tokens in scored
+            .flat_map(|c| [&c.prompt[..], &c.tokens[..]])
+            .chain([&question.prompt[..]])
+        {
+            hasher.update((tokens.len() as u64).to_le_bytes());
+            tokens
+                .iter()
+                .for_each(|token| hasher.update(token.to_le_bytes()));
+        }
+    }
+    hex(&hasher.finalize())
 }
 
 /// A file of outcomes that grows.
 pub struct Samples {
-    path: PathBuf,
-    file: File,
+    file: JsonLines,
     known: HashMap<(String, String, String), Outcome>,
 }
 
@@ -34,70 +69,17 @@ impl Samples {
     /// # Errors
     /// The file belongs to another run, is no such file, or cannot be written.
     pub fn open(path: &Path, run: &Run) -> Result<Self> {
-        let what = || format!("{}: the samples' file", path.display());
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false);
-        let mut file = file.open(path).with_context(what)?;
-        let mut known = HashMap::new();
-        let mut good = 0;
-        let mut reader = BufReader::new(&file);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let read = reader.read_line(&mut line).with_context(what)? as u64;
-            // A line without its end was cut off.
-            if read == 0 || !line.ends_with('\n') {
-                break;
-            }
-            match good {
-                0 => Self::check(path, run, &line)?,
-                _ => {
-                    let outcome: Outcome = serde_json::from_str(&line).with_context(what)?;
-                    known.insert(key(&outcome), outcome);
-                }
-            }
-            good += read;
-        }
-        ensure!(
-            good > 0 || line.is_empty(),
-            "{} is no file of samples: name another one",
-            path.display()
-        );
-        file.set_len(good).with_context(what)?;
-        file.seek(SeekFrom::End(0)).with_context(what)?;
-        if good == 0 {
-            writeln!(file, "{}", serde_json::to_string(run)?).with_context(what)?;
-        }
+        let (file, outcomes) = JsonLines::open::<_, Outcome>(path, run)?;
+        let known = outcomes.into_iter().map(|outcome| (key(&outcome), outcome));
         Ok(Self {
-            path: path.to_owned(),
             file,
-            known,
+            known: known.collect(),
         })
     }
 
     /// Questions whose outcomes are known from an earlier run.
     pub fn known_count(&self) -> usize {
         self.known.len()
-    }
-
-    fn check(path: &Path, run: &Run, line: &str) -> Result<()> {
-        let Ok(found) = serde_json::from_str::<Run>(line) else {
-            bail!("{} is no file of samples: name another one", path.display());
-        };
-        let differs = [
-            ("slim's version", &found.slim, &run.slim),
-            ("the model", &found.model_sha256, &run.model_sha256),
-            ("the questions", &found.asked, &run.asked),
-        ];
-        let differs = differs.iter().find(|(_, found, wanted)| found != wanted);
-        match differs {
-            None => Ok(()),
-            Some((what, found, wanted)) => bail!(
-                "{} is of another run, {what} differ(s): {found} there, {wanted} here. Name another \
-                 file, or remove this one to start afresh",
-                path.display()
-            ),
-        }
     }
 }
 
@@ -121,7 +103,7 @@ impl Log for Samples {
     }
 
     fn finished(&mut self, portion: &[Question], outcomes: &[Outcome]) -> Result<()> {
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for (question, outcome) in portion.iter().zip(outcomes) {
             // Of a portion that was recorded in part, the rest.
             if self.known.contains_key(&key(outcome)) {
@@ -129,10 +111,8 @@ impl Log for Samples {
             }
             let mut line = serde_json::to_value(outcome)?;
             line["prompt"] = question.text.as_str().into();
-            text += &line.to_string();
-            text.push('\n');
+            lines.push(line);
         }
-        let written = self.file.write_all(text.as_bytes());
-        written.with_context(|| format!("writing {}", self.path.display()))
+        self.file.push(&lines)
     }
 }

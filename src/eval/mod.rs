@@ -4,6 +4,7 @@
 mod engine;
 mod generate;
 mod judge;
+mod lines;
 mod log;
 mod outcome;
 mod pack;
@@ -20,7 +21,8 @@ mod tree;
 pub use engine::{Engine, Likelihood};
 pub use generate::{Generated, Reply, generate};
 pub use judge::{Measured, accepts, judge};
-pub use log::{Run, Samples};
+pub use lines::{Header, JsonLines};
+pub use log::{Run, Samples, digest};
 pub use outcome::{Health, Log, NoLog, Outcome, outcomes};
 pub use pass::layer_passes;
 pub use perplexity::{Perplexity, perplexity};

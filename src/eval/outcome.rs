@@ -95,7 +95,7 @@ pub fn outcomes(
     // Always the same portions, so that a run that is taken up again computes the same numbers.
     for portion in questions.chunks(PORTION) {
         if let Some(known) = log.known(portion) {
-            progress.advance(portion.len() as u64 * STEPS);
+            progress.resume(portion.len() as u64 * STEPS);
             all.extend(known);
             continue;
         }

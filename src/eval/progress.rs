@@ -8,6 +8,10 @@ pub trait Progress {
     fn begin(&self, stage: &str, total: u64);
     /// `units` more are done.
     fn advance(&self, units: u64);
+    /// `units` were done by an earlier run: they say nothing of this one's speed.
+    fn resume(&self, units: u64) {
+        self.advance(units);
+    }
 }
 
 /// Tells nobody.
