@@ -9,6 +9,7 @@ mod plan;
 mod progress;
 mod prune;
 mod score;
+mod shard;
 mod subject;
 mod suite;
 mod verify;
@@ -65,6 +66,11 @@ fn show(text: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("writing to stdout"),
     }
+}
+
+/// Tells something by the way. Nobody listening on stderr is no reason to stop.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "note: {text}");
 }
 
 /// The most characters of a message or value that are shown, from its start and from its end.

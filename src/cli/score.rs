@@ -1,26 +1,45 @@
-//! `slim score MODEL -o profile.json`
+//! `slim score MODEL -o profile.json`, on one machine or on many
 
 use super::Passed;
 use super::machine::MachineOptions;
 use super::options::{SuiteOptions, check_json, write_json};
 use super::progress::Bar;
+use super::shard::Wish;
 use super::subject::Subject;
-use super::{show, show_json};
-use crate::eval::{Progress, Question};
-use crate::importance::{Profile, SCHEMA_VERSION, profile};
+use super::{note, show, show_json};
+use crate::eval::{Progress, Question, digest};
+use crate::importance::{Profile, Run, SAMPLES_VERSION, Samples, Scoring, Shard, merge};
 use crate::report::terminal;
 use crate::suite::{Split, Suite};
-use anyhow::Result;
-use std::path::PathBuf;
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  slim score model.gguf -o profile.json")]
+#[command(after_help = "Examples:
+  slim score model.gguf -o profile.json
+  slim score model.gguf --samples samples.jsonl -o profile.json
+  slim score model.gguf --shard 3/16 --samples shard-3.jsonl
+  slim score --merge shard-*.jsonl -o profile.json
+
+A run with --samples that was interrupted goes on where it was: start it again with the same file.
+docs/cluster.md shows shards under Slurm and Kubernetes.")]
 pub(super) struct Args {
     /// A .safetensors or .gguf file, or a Hugging Face folder
-    model: PathBuf,
+    #[arg(required_unless_present = "merge")]
+    model: Option<PathBuf>,
     /// Where the profile goes
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Where every question's measurements go as they come; an interrupted run is taken up there
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
+    /// Score only this share of the questions, as 3/16 for the third of sixteen machines, into
+    /// --samples; auto reads it from a Slurm array, auto/16 from a Kubernetes job of 16 completions
+    #[arg(long, value_name = "I/N", requires = "samples")]
+    shard: Option<Wish>,
+    /// Make the profile of the samples of all shards; no model is needed
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = MEASURING)]
+    merge: Vec<PathBuf>,
     #[command(flatten)]
     suite: SuiteOptions,
     #[command(flatten)]
@@ -32,6 +51,16 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What only a run that asks a model takes.
+const MEASURING: [&str; 6] = [
+    "model",
+    "samples",
+    "shard",
+    "SuiteOptions",
+    "ScoreItems",
+    "MachineOptions",
+];
+
 #[derive(clap::Args)]
 pub(super) struct ScoreItems {
     /// Items of each family that score the layers
@@ -40,17 +69,17 @@ pub(super) struct ScoreItems {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    check_json(args.output.as_ref(), &[&args.model])?;
-    let resources = args.machine.resources()?;
-    let progress = Bar::new();
-    let suite = args.suite.open()?;
-    let subject = Subject::open(&args.model, &resources, &progress)?;
-    let per_family = args.items.calibrate_items;
-    let questions = args
-        .suite
-        .questions(&suite, &subject, Split::Calibrate, per_family)?;
-    let profile = score(&subject, &suite, &questions, per_family, &progress)?;
-    drop(progress);
+    let profile = match &args.model {
+        Some(model) => args.measure(model)?,
+        None => {
+            let inputs: Vec<_> = args.merge.iter().map(PathBuf::as_path).collect();
+            check_json(args.output.as_ref(), &inputs)?;
+            Some(merge(&args.merge)?)
+        }
+    };
+    let Some(profile) = profile else {
+        return Ok(true);
+    };
     if let Some(path) = &args.output {
         write_json(path, &profile)?;
     }
@@ -61,6 +90,98 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     Ok(true)
 }
 
+impl Args {
+    /// The profile, or of one shard of several nothing but its samples.
+    fn measure(&self, model: &Path) -> Result<Option<Profile>> {
+        check_json(self.samples.as_ref(), &[model])?;
+        let samples = self.samples.as_deref();
+        let read: Vec<&Path> = samples.into_iter().chain([model]).collect();
+        check_json(self.output.as_ref(), &read)?;
+        let shard = self.shard()?;
+        let resources = self.machine.resources()?;
+        let progress = Bar::new();
+        let suite = self.suite.open()?;
+        let subject = Subject::open(model, &resources, &progress)?;
+        let per_family = self.items.calibrate_items;
+        let questions = self
+            .suite
+            .questions(&suite, &subject, Split::Calibrate, per_family)?;
+        let scoring = Scoring::new(&subject.model, &questions);
+        let run = about(&scoring, &subject, &suite, per_family, shard)?;
+        let mut samples = self.samples(&run)?;
+        scoring.measure(shard, &mut samples, &progress)?;
+        drop(progress);
+        if shard == Shard::WHOLE {
+            return run.profile(samples).map(Some);
+        }
+        show(&format!(
+            "shard {shard}: {} of {} portions\n",
+            run.share().len(),
+            run.portions.len()
+        ))?;
+        Ok(None)
+    }
+
+    fn shard(&self) -> Result<Shard> {
+        let Some(wish) = self.shard else {
+            return Ok(Shard::WHOLE);
+        };
+        let (shard, by) = wish.find(&|name| std::env::var(name).ok())?;
+        if let Some(by) = by {
+            note(&format!("{by} makes this shard {shard}"));
+        }
+        ensure!(
+            self.output.is_none() && !self.json || shard == Shard::WHOLE,
+            "shard {shard} alone makes no profile: leave out -o and --json, and make it of all \
+             shards with --merge"
+        );
+        Ok(shard)
+    }
+
+    fn samples(&self, run: &Run) -> Result<Samples> {
+        let Some(path) = &self.samples else {
+            return Ok(Samples::default());
+        };
+        let samples = Samples::open(path, run)?;
+        let (known, all) = (samples.known_count(), run.share().len());
+        match (known, all) {
+            (_, 0) => note(&format!(
+                "nothing falls to shard {}: the questions make only {} portions",
+                run.shard,
+                run.portions.len()
+            )),
+            (0, _) => {}
+            _ => note(&format!(
+                "{known} of {all} portions are measured in {}",
+                path.display()
+            )),
+        }
+        Ok(samples)
+    }
+}
+
+fn about(
+    scoring: &Scoring,
+    subject: &Subject,
+    suite: &Suite,
+    items_per_family: usize,
+    shard: Shard,
+) -> Result<Run> {
+    Ok(Run {
+        schema_version: SAMPLES_VERSION,
+        slim: env!("CARGO_PKG_VERSION").to_owned(),
+        shard,
+        model: subject.name(),
+        model_sha256: subject.checkpoint.sha256()?,
+        n_layers: subject.model.n_layers(),
+        compute: subject.compute(),
+        suite: suite.name.clone(),
+        items_per_family,
+        asked: digest(scoring.questions()),
+        portions: scoring.tokens(),
+    })
+}
+
 /// The profile of a loaded model.
 pub(super) fn score(
     subject: &Subject,
@@ -69,15 +190,9 @@ pub(super) fn score(
     items_per_family: usize,
     progress: &dyn Progress,
 ) -> Result<Profile> {
-    let (original, layers) = profile(&subject.model, questions, progress)?;
-    Ok(Profile {
-        schema_version: SCHEMA_VERSION,
-        slim: env!("CARGO_PKG_VERSION").to_owned(),
-        model: subject.name(),
-        model_sha256: subject.checkpoint.sha256()?,
-        suite: suite.name.clone(),
-        items_per_family,
-        original,
-        layers,
-    })
+    let scoring = Scoring::new(&subject.model, questions);
+    let run = about(&scoring, subject, suite, items_per_family, Shard::WHOLE)?;
+    let mut samples = Samples::default();
+    scoring.measure(Shard::WHOLE, &mut samples, progress)?;
+    run.profile(samples).context("a whole run")
 }

@@ -4,7 +4,7 @@ use crate::arch::Arch;
 use crate::checkpoint::Checkpoint;
 use crate::convert::vocabulary::{TextTokenizer, runnable};
 use crate::eval::Progress;
-use crate::model::{Model, Resources};
+use crate::model::{Compute, Model, Resources};
 use crate::report::ModelFile;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -13,6 +13,7 @@ pub(super) struct Subject {
     pub(super) checkpoint: Checkpoint,
     pub(super) model: Model,
     pub(super) tokenizer: TextTokenizer,
+    compute: Compute,
 }
 
 impl Subject {
@@ -38,6 +39,7 @@ impl Subject {
             checkpoint,
             model,
             tokenizer,
+            compute: resources.compute,
         })
     }
 
@@ -46,6 +48,11 @@ impl Subject {
         let path = self.checkpoint.path();
         let name = path.file_name().unwrap_or(path.as_os_str());
         name.to_string_lossy().into_owned()
+    }
+
+    /// The type in which products are made: numbers of different types are not of one run.
+    pub(super) fn compute(&self) -> String {
+        format!("{:?}", self.compute).to_lowercase()
     }
 
     pub(super) fn file(&self) -> Result<ModelFile> {

@@ -47,25 +47,30 @@ impl<'m> Engine<'m> {
         masks: &[KeepSet],
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
-        self.observe(questions, masks, progress, |_, _, _, _| Ok(()))
+        self.observe(&[questions], masks, progress, |_, _, _, _| Ok(()))
     }
 
-    /// The same, and the hidden states of the first keep set before and after each of its layers, one
-    /// pack of questions at a time: `visit(layer, before, after, ends)`, both states
-    /// [tokens, hidden_size]. The pack's questions share rows; `ends` says which question's prompt
-    /// ends in which.
+    /// The same of several portions one after the other, and the hidden states of the first keep set
+    /// before and after each of its layers, one pack of questions at a time:
+    /// `visit(layer, before, after, ends)`, both states [tokens, hidden_size]. The pack's questions
+    /// share rows; `ends` says which question's prompt ends in which. A pack has questions of one
+    /// portion only, so what is found of it does not depend on the portions beside it.
     ///
     /// # Errors
     /// As of [`Self::likelihoods`], and what the visitor reports.
     pub fn observe<Q: AsRef<[Candidate]>>(
         &self,
-        questions: &[Q],
+        portions: &[&[Q]],
         masks: &[KeepSet],
         progress: &dyn Progress,
         mut visit: impl FnMut(usize, &Tensor, &Tensor, &[(usize, usize)]) -> Result<()>,
     ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
-        let mut all = vec![Vec::with_capacity(questions.len()); masks.len()];
-        let packs = scored(questions);
+        let n_questions = portions.iter().map(|portion| portion.len()).sum();
+        let mut all = vec![Vec::with_capacity(n_questions); masks.len()];
+        let packs: Vec<Pack> = portions
+            .iter()
+            .flat_map(|portion| scored(portion))
+            .collect();
         let (mut rest, mut before) = (packs.as_slice(), 0);
         while !rest.is_empty() {
             let (together, others) = rest.split_at(self.together(rest, masks));
@@ -94,6 +99,19 @@ impl<'m> Engine<'m> {
             }
         }
         Ok(all)
+    }
+
+    /// How many of these portions one reading of the layers serves, at least one: more of them bring
+    /// nothing where the layers are in memory.
+    pub fn at_once<Q: AsRef<[Candidate]>>(&self, portions: &[&[Q]], masks: &[KeepSet]) -> usize {
+        let mut packs = Vec::new();
+        for (n, portion) in portions.iter().enumerate() {
+            packs.extend(scored(portion));
+            if self.together(&packs, masks) < packs.len() {
+                return n.max(1);
+            }
+        }
+        portions.len().max(1)
     }
 
     /// How many packs go through the layers together, at least one: where the layers are in memory,

@@ -13,20 +13,23 @@ use std::path::{Path, PathBuf};
 /// No line is longer; a file without lines is not read into memory whole.
 const MAX_LINE: u64 = 1 << 28;
 
+/// What must agree between two runs whose lines may stand together, by name.
+pub type Identity = Vec<(&'static str, String)>;
+
 /// The first line of such a file.
 pub trait Header: Serialize + DeserializeOwned {
     /// What the file is, as in "is no file of …".
     const FILE_OF: &'static str;
 
-    /// What must agree between two runs whose lines may stand together, by name.
-    fn identity(&self) -> Vec<(&'static str, String)>;
+    /// What the run is of.
+    fn identity(&self) -> Identity;
+}
 
-    /// What differs from another run, if anything does: its name, here and there.
-    fn differs(&self, other: &Self) -> Option<(&'static str, String, String)> {
-        let pairs = self.identity().into_iter().zip(other.identity());
-        let mut pairs = pairs.map(|((name, own), (_, others))| (name, own, others));
-        pairs.find(|(_, own, others)| own != others)
-    }
+/// The first thing in which two runs differ, if they do: its name, there and here.
+pub fn difference(there: Identity, here: Identity) -> Option<(&'static str, String, String)> {
+    let pairs = there.into_iter().zip(here);
+    let mut pairs = pairs.map(|((name, there), (_, here))| (name, there, here));
+    pairs.find(|(_, there, here)| there != here)
 }
 
 /// A file of JSON lines, open for more.
@@ -129,7 +132,7 @@ fn no_such_file<H: Header>(path: &Path) -> String {
 }
 
 fn same_run<H: Header>(path: &Path, there: &H, here: &H) -> Result<()> {
-    match there.differs(here) {
+    match difference(there.identity(), here.identity()) {
         None => Ok(()),
         Some((what, there, here)) => bail!(
             "{} is of another run, {what} differ(s): {there} there, {here} here. Name another file, \

@@ -1,7 +1,7 @@
 //! Outcomes on disk, a line each, written as they come: the per-item file that people ask for, and
 //! what a run that was killed is taken up from.
 
-use super::lines::{Header, JsonLines};
+use super::lines::{Header, Identity, JsonLines};
 use super::outcome::{Log, Outcome};
 use super::question::Question;
 use crate::checkpoint::hex;
@@ -26,7 +26,7 @@ pub struct Run {
 impl Header for Run {
     const FILE_OF: &'static str = "samples";
 
-    fn identity(&self) -> Vec<(&'static str, String)> {
+    fn identity(&self) -> Identity {
         vec![
             ("slim's version", self.slim.clone()),
             ("the model", self.model_sha256.clone()),

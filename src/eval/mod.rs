@@ -21,7 +21,7 @@ mod tree;
 pub use engine::{Engine, Likelihood};
 pub use generate::{Generated, Reply, generate};
 pub use judge::{Measured, accepts, judge};
-pub use lines::{Header, JsonLines};
+pub use lines::{Header, Identity, JsonLines, difference};
 pub use log::{Run, Samples, digest};
 pub use outcome::{Health, Log, NoLog, Outcome, outcomes};
 pub use pass::layer_passes;

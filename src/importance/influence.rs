@@ -1,7 +1,9 @@
 //! Block influence (Men et al., ShortGPT, arXiv 2403.03853, eq. 1): BI = 1 − E cos(h_l, h_{l+1}).
 
+use super::record::{finite, or_nan};
 use anyhow::Result;
 use candle_core::{D, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// 1 − cos of the states of each token before and after a layer, both [tokens, hidden_size].
 ///
@@ -14,36 +16,44 @@ pub fn cosine_distances(before: &Tensor, after: &Tensor) -> Result<Vec<f32>> {
     Ok(cosine.affine(-1.0, 1.0)?.to_vec1()?)
 }
 
-/// The running mean of every layer's cosine distances.
-pub struct BlockInfluence {
-    /// Sum and count, by layer.
-    sums: Vec<(f64, usize)>,
+/// The cosine distances of one layer over some tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Influence {
+    /// Their sum; absent where it is no number.
+    pub sum: Option<f64>,
+    /// Tokens.
+    pub tokens: u64,
 }
 
-impl BlockInfluence {
-    /// For a model of `n_layers`.
-    pub fn new(n_layers: usize) -> Self {
-        Self {
-            sums: vec![(0.0, 0); n_layers],
-        }
-    }
+impl Influence {
+    /// Nothing yet.
+    pub const NONE: Self = Self {
+        sum: Some(0.0),
+        tokens: 0,
+    };
 
-    /// Takes in the states around one layer.
+    /// Of the states around a layer, both [tokens, hidden_size].
     ///
     /// # Errors
     /// What candle reports.
-    pub fn add(&mut self, layer: usize, before: &Tensor, after: &Tensor) -> Result<()> {
+    pub fn of(before: &Tensor, after: &Tensor) -> Result<Self> {
         let distances = cosine_distances(before, after)?;
-        if let Some((sum, count)) = self.sums.get_mut(layer) {
-            *sum += distances.iter().map(|&d| f64::from(d)).sum::<f64>();
-            *count += distances.len();
-        }
-        Ok(())
+        Ok(Self {
+            sum: finite(distances.iter().map(|&d| f64::from(d)).sum()),
+            tokens: distances.len() as u64,
+        })
     }
 
-    /// The mean of every layer.
-    pub fn means(&self) -> Vec<f64> {
-        let mean = |(sum, count): &(f64, usize)| sum / (*count).max(1) as f64;
-        self.sums.iter().map(mean).collect()
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            sum: finite(or_nan(self.sum) + or_nan(other.sum)),
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
+
+    /// 1 − E cos.
+    pub fn mean(self) -> f64 {
+        or_nan(self.sum) / self.tokens.max(1) as f64
     }
 }

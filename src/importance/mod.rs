@@ -1,12 +1,20 @@
 //! Layer profiles: what each layer is worth to each family under each protocol.
 
-mod ablation;
+mod assemble;
 mod influence;
+mod record;
+mod samples;
+mod scoring;
+mod shard;
 mod sparsity;
 
-pub use ablation::profile;
-pub use influence::{BlockInfluence, cosine_distances};
-pub use sparsity::{HiddenSparsity, Sparsity, sparsity};
+pub use assemble::assemble;
+pub use influence::{Influence, cosine_distances};
+pub use record::{Record, Sample};
+pub use samples::{Run, SAMPLES_VERSION, Samples, merge};
+pub use scoring::Scoring;
+pub use shard::Shard;
+pub use sparsity::{Sparsity, sparsity};
 
 use crate::suite::{Family, Protocol};
 use anyhow::{Result, ensure};

@@ -14,18 +14,13 @@
 //! examples, which the questions of a task share, and over the first token, whose state is a spike
 //! in every model with an attention sink.
 
-use super::SparsityCell;
-use crate::eval::Question;
-use crate::suite::Family;
-use anyhow::Result;
-use candle_core::Tensor;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 /// The share of the coordinates that count as the top: one in so many.
 const TOP: usize = 100;
 
 /// The sparsity of one state.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sparsity {
     /// Share of the squared norm in the largest 1 % of the coordinates.
     pub top_energy: f64,
@@ -50,69 +45,6 @@ pub fn sparsity(state: &[f32]) -> Option<Sparsity> {
         top_energy: (top / energy).clamp(0.0, 1.0),
         hoyer: ((root - l1 / energy.sqrt()) / (root - 1.0)).clamp(0.0, 1.0),
     })
-}
-
-/// Sums of a family, or of one of its slices.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sum {
-    n: usize,
-    top_energy: f64,
-    hoyer: f64,
-}
-
-/// The running means of every layer.
-pub struct HiddenSparsity<'q> {
-    questions: &'q [Question<'q>],
-    /// By layer; a family's own sum has no slice.
-    sums: Vec<BTreeMap<(Family, Option<&'q str>), Sum>>,
-}
-
-impl<'q> HiddenSparsity<'q> {
-    /// For a model of `n_layers` that is asked these questions.
-    pub fn new(n_layers: usize, questions: &'q [Question<'q>]) -> Self {
-        let sums = vec![BTreeMap::new(); n_layers];
-        Self { questions, sums }
-    }
-
-    /// Takes in what a layer made of some prompts. `after`: its output, [tokens, hidden_size];
-    /// `ends`: which question's prompt ends in which row.
-    ///
-    /// # Errors
-    /// What candle reports.
-    pub fn add(&mut self, layer: usize, after: &Tensor, ends: &[(usize, usize)]) -> Result<()> {
-        let Some(sums) = self.sums.get_mut(layer) else {
-            return Ok(());
-        };
-        for &(question, row) in ends {
-            let state: Vec<f32> = after.get(row)?.to_vec1()?;
-            let (Some(question), Some(found)) = (self.questions.get(question), sparsity(&state))
-            else {
-                continue;
-            };
-            let slice = Some(question.item.main_slice()).filter(|slice| !slice.is_empty());
-            let own = slice.map(|slice| (question.task.family, Some(slice)));
-            for cell in std::iter::once((question.task.family, None)).chain(own) {
-                let sum = sums.entry(cell).or_default();
-                sum.n += 1;
-                sum.top_energy += found.top_energy;
-                sum.hoyer += found.hoyer;
-            }
-        }
-        Ok(())
-    }
-
-    /// The means of every layer: each family, then its slices.
-    pub fn means(&self) -> Vec<Vec<SparsityCell>> {
-        let cell = |(&(family, slice), sum): (&(Family, Option<&str>), &Sum)| SparsityCell {
-            family,
-            slice: slice.map(str::to_owned),
-            n: sum.n,
-            top_energy: sum.top_energy / sum.n as f64,
-            hoyer: sum.hoyer / sum.n as f64,
-        };
-        let layer = |sums: &BTreeMap<_, _>| sums.iter().map(cell).collect();
-        self.sums.iter().map(layer).collect()
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a user does, through the binary: real files in, real files out, exit codes and messages.
 
 mod bench;
+mod cluster;
 mod config;
 mod containers;
 mod formats;
