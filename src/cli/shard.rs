@@ -61,12 +61,18 @@ impl Wish {
                  Kubernetes job. Name the shard, as --shard 3/16"
             ),
         };
+        ensure!(
+            found.count > 1 || wanted.is_some(),
+            "--shard auto: {by} runs a single task, which may be the whole run, or one shard of an \
+             array that is submitted again. Say which, as --shard auto/1 or --shard 3/16"
+        );
         if let Some(wanted) = wanted {
             ensure!(
                 wanted == found.count,
                 "--shard auto/{wanted}: {by} runs {} task(s), not {wanted}, and does not say which \
-                 shard this is. Name it, as --shard 3/{wanted}",
-                found.count
+                 shard this is. Name it, as --shard {}/{wanted}",
+                found.count,
+                wanted.min(3)
             );
         }
         ensure!(
@@ -173,7 +179,6 @@ mod tests {
             (array(0, 0, 15, 16, 1), "1/16"),
             (array(15, 0, 15, 16, 1), "16/16"),
             (array(30, 10, 40, 4, 10), "3/4"),
-            (array(7, 7, 7, 1, 1), "1/1"),
         ] {
             assert_eq!(
                 find("auto", &variables).as_deref(),
@@ -188,8 +193,11 @@ mod tests {
     fn a_part_of_an_array_cannot_tell_its_shard() {
         let gaps = find("auto", &array(5, 1, 9, 3, 1)).unwrap_err();
         assert!(gaps.contains("without gaps"), "{gaps}");
-        let again = find("auto/16", &array(5, 5, 5, 1, 1)).unwrap_err();
-        assert!(again.contains("--shard 3/16"), "{again}");
+        for wish in ["auto", "auto/16"] {
+            let again = find(wish, &array(5, 5, 5, 1, 1)).unwrap_err();
+            assert!(again.contains("--shard 3/16"), "{again}");
+        }
+        assert_eq!(find("auto/1", &array(5, 5, 5, 1, 1)).as_deref(), Ok("1/1"));
         assert_eq!(
             find("auto/16", &array(5, 1, 16, 16, 1)).as_deref(),
             Ok("5/16")
