@@ -10,7 +10,7 @@ use crate::arch::KeepSet;
 use crate::eval::{
     Log, NoLog, Question, Run, Samples, digest, harness_results, outcomes, perplexity, summarise,
 };
-use crate::report::{Evaluation, ModelFile, SCHEMA_VERSION, tasks, terminal};
+use crate::report::{Evaluation, SCHEMA_VERSION, tasks, terminal};
 use crate::suite::{Split, Suite};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let questions = args.questions(&suite, &subject)?;
     let keep = KeepSet::all(subject.model.n_layers());
     let file = subject.file()?;
-    let mut log = args.log(&questions, &file)?;
+    let mut log = args.log(&questions, &subject)?;
     let outcomes = outcomes(
         &subject.model,
         &keep,
@@ -151,13 +151,14 @@ impl Args {
         }
     }
 
-    fn log(&self, questions: &[Question], file: &ModelFile) -> Result<Box<dyn Log>> {
+    fn log(&self, questions: &[Question], subject: &Subject) -> Result<Box<dyn Log>> {
         let Some(path) = &self.samples else {
             return Ok(Box::new(NoLog));
         };
         let run = Run {
             slim: env!("CARGO_PKG_VERSION").to_owned(),
-            model_sha256: file.sha256.clone(),
+            model_sha256: subject.checkpoint.sha256()?,
+            compute: subject.compute(),
             asked: digest(questions),
         };
         let samples = Samples::open(path, &run)?;

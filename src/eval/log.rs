@@ -19,6 +19,8 @@ pub struct Run {
     pub slim: String,
     /// SHA-256 of the model.
     pub model_sha256: String,
+    /// The type in which products are made.
+    pub compute: String,
     /// Digest of the questions; see [`digest`].
     pub asked: String,
 }
@@ -30,6 +32,7 @@ impl Header for Run {
         vec![
             ("slim's version", self.slim.clone()),
             ("the model", self.model_sha256.clone()),
+            ("--compute", self.compute.clone()),
             ("the questions", self.asked.clone()),
         ]
     }

@@ -11,12 +11,16 @@ use crate::bench::{Bench, Ran, SLIM, assert_refused, words};
 use crate::tiny;
 
 /// Enough for several portions.
-const SCORE: &str = "score VILLAGE --suite VILLAGE/suite --calibrate-items 8";
+const SCORE: &str = "score tiny --suite VILLAGE/suite --calibrate-items 8";
+
+/// The same, of a model that takes its time.
+const SLOW: &str = "score VILLAGE --suite VILLAGE/suite --calibrate-items 6";
 
 /// A bench with the samples and the profile of an uninterrupted run.
-fn whole() -> (Bench, Vec<u8>, Vec<u8>) {
+fn whole(score: &str) -> (Bench, Vec<u8>, Vec<u8>) {
     let bench = Bench::new();
-    let run = format!("{SCORE} --samples whole.jsonl -o whole.json");
+    tiny::write(&bench, "tiny");
+    let run = format!("{score} --samples whole.jsonl -o whole.json");
     bench.slim(&run).quietly();
     let [samples, profile] = ["whole.jsonl", "whole.json"].map(|name| read(&bench, name));
     assert!(n_lines(&samples) >= 4, "a header and three portions");
@@ -52,8 +56,8 @@ fn kill_at(bench: &Bench, arguments: &str, file: &str, lines: usize) -> bool {
 
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_profile() {
-    let (bench, samples, profile) = whole();
-    let run = format!("{SCORE} --samples s.jsonl -o again.json");
+    let (bench, samples, profile) = whole(SLOW);
+    let run = format!("{SLOW} --samples s.jsonl -o again.json");
     let mut killed = 0;
     for lines in 0..n_lines(&samples) {
         killed += usize::from(kill_at(&bench, &run, "s.jsonl", lines));
@@ -68,7 +72,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_profile() {
 
 #[test]
 fn any_part_of_the_file_is_taken_up_whatever_byte_it_ends_with() {
-    let (bench, samples, profile) = whole();
+    let (bench, samples, profile) = whole(SCORE);
     let header = samples.iter().position(|&byte| byte == b'\n').unwrap();
     let last = samples.len() - 1;
     for kept in [
@@ -91,7 +95,7 @@ fn any_part_of_the_file_is_taken_up_whatever_byte_it_ends_with() {
 
 #[test]
 fn shards_make_the_profile_of_one_machine_byte_for_byte() {
-    let (bench, samples, profile) = whole();
+    let (bench, samples, profile) = whole(SCORE);
     let n_portions = n_lines(&samples) - 1;
     for count in [2, n_portions + 2] {
         let mut portions = 0;
@@ -115,10 +119,20 @@ fn shards_make_the_profile_of_one_machine_byte_for_byte() {
     assert!(json.stdout.as_bytes() == profile, "without the model");
 }
 
+/// The least memory: layers are read from the file, each for several portions at once.
+#[test]
+fn a_machine_with_little_memory_makes_the_same_profile() {
+    let (bench, samples, profile) = whole(SLOW);
+    let little = format!("{SLOW} --memory 200MiB --samples s.jsonl -o little.json");
+    bench.slim(&little).quietly();
+    assert!(read(&bench, "little.json") == profile);
+    assert!(read(&bench, "s.jsonl") == samples);
+}
+
 #[test]
 fn a_shard_that_was_killed_goes_on_and_merges() {
-    let (bench, _, profile) = whole();
-    let shard = |index: usize| format!("{SCORE} --shard {index}/2 --samples {index}.jsonl");
+    let (bench, _, profile) = whole(SLOW);
+    let shard = |index: usize| format!("{SLOW} --shard {index}/2 --samples {index}.jsonl");
     kill_at(&bench, &shard(1), "1.jsonl", 2);
     bench.slim(&shard(2)).quietly();
     let merge = "score --merge 1.jsonl 2.jsonl -o merged.json";
@@ -146,7 +160,7 @@ fn under(bench: &Bench, variables: &[(&str, &str)], arguments: &str) -> Ran {
 
 #[test]
 fn slurm_and_kubernetes_say_which_shard_it_is() {
-    let (bench, _, profile) = whole();
+    let (bench, _, profile) = whole(SCORE);
     let array = [
         ("SLURM_ARRAY_TASK_ID", "7"),
         ("SLURM_ARRAY_TASK_MIN", "7"),
@@ -242,6 +256,10 @@ fn samples_of_another_run_are_neither_continued_nor_overwritten() {
                 &["another run", "--calibrate-items differ", "2 there, 3 here"],
             ),
             (
+                &format!("{shard} s.jsonl --compute q8_0"),
+                &["another run", "--compute differ", "f32 there, q8_0 here"],
+            ),
+            (
                 &format!("{shard} s.jsonl --protocols choice"),
                 &["another run", "the questions differ"],
             ),
@@ -300,6 +318,7 @@ fn samples_of_another_run_are_neither_continued_nor_overwritten() {
 #[test]
 fn shards_that_make_no_whole_are_not_merged() {
     let bench = Bench::new();
+    tiny::write(&bench, "tiny");
     let score = format!("{SCORE} --shard");
     for shard in ["1/3", "2/3", "2/2"] {
         let name = shard.replace('/', "-");
@@ -307,10 +326,9 @@ fn shards_that_make_no_whole_are_not_merged() {
             .slim(&format!("{score} {shard} --samples {name}.jsonl"))
             .quietly();
     }
-    tiny::write(&bench, "tiny");
-    let other = "score tiny --suite VILLAGE/suite --calibrate-items 8 --shard 2/3";
+    let other = "score VILLAGE --suite VILLAGE/suite --calibrate-items 8 --shard 2/3";
     bench
-        .slim(&format!("{other} --samples tiny.jsonl"))
+        .slim(&format!("{other} --samples other.jsonl"))
         .quietly();
     fs::write(bench.path("empty.jsonl"), "").unwrap();
     fs::copy(bench.path("1-3.jsonl"), bench.path("copy.jsonl")).unwrap();
@@ -328,9 +346,9 @@ fn shards_that_make_no_whole_are_not_merged() {
             ),
             ("score --merge 1-3.jsonl 1-3.jsonl", &["each shard once"]),
             (
-                "score --merge 1-3.jsonl tiny.jsonl",
+                "score --merge 1-3.jsonl other.jsonl",
                 &[
-                    "1-3.jsonl and tiny.jsonl are not of one run",
+                    "1-3.jsonl and other.jsonl are not of one run",
                     "the model differ",
                 ],
             ),
@@ -392,7 +410,7 @@ fn shards_that_make_no_whole_are_not_merged() {
 /// A scheduler may start a task anew while the old one still runs on a lost machine.
 #[test]
 fn two_runs_do_not_write_to_one_file() {
-    let (bench, samples, _) = whole();
+    let (bench, samples, _) = whole(SCORE);
     let file = fs::File::open(bench.path("whole.jsonl")).unwrap();
     flock(&file, FlockOperation::LockExclusive).unwrap();
     let ran = bench.slim(&format!("{SCORE} --samples whole.jsonl"));
@@ -405,7 +423,7 @@ fn two_runs_do_not_write_to_one_file() {
 
 #[test]
 fn every_line_says_what_it_holds() {
-    let (_, samples, _) = whole();
+    let (_, samples, _) = whole(SCORE);
     let text = String::from_utf8(samples).unwrap();
     let mut lines = text
         .lines()
