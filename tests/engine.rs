@@ -8,15 +8,15 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use slim::arch::KeepSet;
 use slim::checkpoint::Checkpoint;
-use slim::convert::OutType;
 use slim::convert::quantise::Quantise;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
 use slim::eval::{Asking, Engine, Question, Reply, Silent, generate, layer_passes, questions};
-use slim::model::{Model, Resources, Run};
+use slim::model::{Compute, Model, Resources, Run};
 use slim::prune::{Request, write};
 use slim::suite::harness::Options;
 use slim::suite::{Answer, Protocol, Sampling, Split, Suite};
 use std::collections::HashMap;
+use std::path::Path;
 use support::village;
 
 fn fixture() -> (Model, TextTokenizer) {
@@ -87,6 +87,69 @@ fn many_masks_at_once_give_what_each_gives_alone() {
     assert!(compared > 100, "{compared}");
 }
 
+fn write_gguf(checkpoint: &Checkpoint, keep: &KeepSet, outtype: &str, target: &Path) {
+    let request = Request {
+        checkpoint,
+        keep,
+        target,
+        outtype: outtype.parse().unwrap(),
+        max_shard_bytes: None,
+        quantise: Quantise::default(),
+        tokenizer_pre: None,
+        layer_arrays: false,
+        source_digest: false,
+        measured: None,
+    };
+    write(&request, &|_| {}).unwrap();
+}
+
+#[test]
+fn quantised_weights_give_the_same_in_f32_and_nearly_so_in_8_bits() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let all = [KeepSet::all(model.n_layers())];
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("q8.gguf");
+    write_gguf(
+        &Checkpoint::open(&village()).unwrap(),
+        &all[0],
+        "q8_0",
+        &target,
+    );
+    let checkpoint = Checkpoint::open(&target).unwrap();
+    let values = |compute, graph| {
+        let resources = Resources {
+            compute,
+            graph,
+            ..Resources::of(&Device::Cpu)
+        };
+        let model = Model::open(&checkpoint, &resources, |_, _| {}).unwrap();
+        let found = Engine::new(&model)
+            .likelihoods(&questions, &all, &Silent)
+            .unwrap();
+        let found = found.into_iter().flatten().flatten();
+        found
+            .map(|likelihood| likelihood.log_prob)
+            .collect::<Vec<f64>>()
+    };
+    // candle's own graph on the same blocks.
+    let graph = values(Compute::F32, true);
+    let f32 = values(Compute::F32, false);
+    let q8_0 = values(Compute::Q8_0, false);
+    for ((graph, f32), q8_0) in graph.iter().zip(&f32).zip(&q8_0) {
+        assert!(
+            (graph - f32).abs() < 1e-4 * graph.abs().max(1.0),
+            "{graph} {f32}"
+        );
+        assert!(
+            (q8_0 - f32).abs() < 0.2 * f32.abs().max(1.0),
+            "{q8_0} {f32}"
+        );
+    }
+    assert_ne!(f32, q8_0);
+}
+
 /// Where a set of layers is cut from the file, the smaller file gives the same numbers.
 #[test]
 fn a_mask_gives_the_logits_of_the_model_that_is_pruned_by_it() {
@@ -101,19 +164,7 @@ fn a_mask_gives_the_logits_of_the_model_that_is_pruned_by_it() {
     for (mask, expected) in masks.iter().zip(&together) {
         let target = folder.path().join("pruned.gguf");
         let _ = std::fs::remove_file(&target);
-        let request = Request {
-            checkpoint: &checkpoint,
-            keep: mask,
-            target: &target,
-            outtype: OutType::Keep,
-            max_shard_bytes: None,
-            quantise: Quantise::default(),
-            tokenizer_pre: None,
-            layer_arrays: false,
-            source_digest: false,
-            measured: None,
-        };
-        write(&request, &|_| {}).unwrap();
+        write_gguf(&checkpoint, mask, "keep", &target);
         let pruned = Checkpoint::open(&target).unwrap();
         let pruned = Model::load(&pruned, &Device::Cpu, |_, _| {}).unwrap();
         let all = [KeepSet::all(pruned.n_layers())];
