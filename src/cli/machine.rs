@@ -12,14 +12,15 @@ use sysinfo::{
 /// What of the machine a run may use.
 #[derive(clap::Args)]
 pub(super) struct MachineOptions {
-    /// What computes: auto, cpu, cuda:N or metal:N
+    /// What computes: auto, cpu, cuda:N or metal:N; slim score splits its questions over several
     #[arg(
         long,
         value_name = "DEVICE",
         default_value = "auto",
+        value_delimiter = ',',
         help_heading = "Machine"
     )]
-    device: Wanted,
+    device: Vec<Wanted>,
     /// The type in which products are made: f32; f16 or bf16 on a GPU; q8_0 or stored (K-quantised
     /// weights as they are) on a CPU [default: f32 on a CPU, bf16 on a GPU]
     #[arg(long, value_name = "TYPE", help_heading = "Machine")]
@@ -88,9 +89,33 @@ impl FromStr for Wanted {
 
 impl MachineOptions {
     /// # Errors
-    /// A device that this build or this machine does not have.
+    /// A device that this build or this machine does not have; several of them.
     pub(super) fn resources(&self) -> Result<Resources> {
-        let device = self.device.open()?;
+        let (first, others) = self.all_resources()?;
+        ensure!(
+            others.is_empty(),
+            "only slim score splits its work over several devices: give one --device"
+        );
+        Ok(first)
+    }
+
+    /// Of every device that is named: the first one, and the others. They share the memory.
+    ///
+    /// # Errors
+    /// A device that this build or this machine does not have.
+    pub(super) fn all_resources(&self) -> Result<(Resources, Vec<Resources>)> {
+        let memory = self
+            .memory
+            .map_or_else(|| free_memory() / 10 * 9, ByteSize::bytes);
+        let each = memory / self.device.len().max(1) as u64;
+        let resources = self.device.iter().map(|wanted| self.on(*wanted, each));
+        let mut resources = resources.collect::<Result<Vec<_>>>()?.into_iter();
+        let first = resources.next().context("give a --device")?;
+        Ok((first, resources.collect()))
+    }
+
+    fn on(&self, wanted: Wanted, memory: u64) -> Result<Resources> {
+        let device = wanted.open()?;
         let compute = match (self.compute, device.is_cpu()) {
             (None, true) => Compute::F32,
             (None, false) => Compute::BF16,
@@ -100,10 +125,7 @@ impl MachineOptions {
             device,
             compute,
             graph: false,
-            memory: match self.memory {
-                Some(size) => size.bytes(),
-                None => free_memory() / 10 * 9,
-            },
+            memory,
         })
     }
 }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
   slim score model.gguf --samples samples.jsonl -o profile.json
   slim score model.gguf --shard 3/16 --samples shard-3.jsonl
   slim score --merge shard-*.jsonl -o profile.json
+  slim score model.gguf --device cuda:0,cuda:1 -o profile.json
 
 A run with --samples that was interrupted goes on where it was: start it again with the same file.
 docs/cluster.md shows shards under Slurm and Kubernetes.")]
@@ -98,7 +99,7 @@ impl Args {
         let read: Vec<&Path> = samples.into_iter().chain([model]).collect();
         check_json(self.output.as_ref(), &read)?;
         let shard = self.shard()?;
-        let resources = self.machine.resources()?;
+        let (resources, others) = self.machine.all_resources()?;
         let progress = Bar::new();
         let suite = self.suite.open()?;
         let subject = Subject::open(model, &resources, &progress)?;
@@ -106,7 +107,8 @@ impl Args {
         let questions = self
             .suite
             .questions(&suite, &subject, Split::Calibrate, per_family)?;
-        let scoring = Scoring::new(&subject.model, &questions);
+        let others = subject.on(&others, &progress)?;
+        let scoring = Scoring::new(&subject.model, &others, &questions);
         let run = about(&scoring, &subject, &suite, per_family, shard)?;
         let mut samples = self.samples(&run)?;
         scoring.measure(shard, &mut samples, &progress)?;
@@ -190,7 +192,7 @@ pub(super) fn score(
     items_per_family: usize,
     progress: &dyn Progress,
 ) -> Result<Profile> {
-    let scoring = Scoring::new(&subject.model, questions);
+    let scoring = Scoring::new(&subject.model, &[], questions);
     let run = about(&scoring, subject, suite, items_per_family, Shard::WHOLE)?;
     let mut samples = Samples::default();
     scoring.measure(Shard::WHOLE, &mut samples, progress)?;

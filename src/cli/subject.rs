@@ -43,6 +43,19 @@ impl Subject {
         })
     }
 
+    /// The same model on further devices.
+    pub(super) fn on(
+        &self,
+        resources: &[Resources],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Model>> {
+        let open = |resources: &Resources| {
+            progress.begin("loading", self.model.n_layers() as u64);
+            Model::open(&self.checkpoint, resources, |_, _| progress.advance(1))
+        };
+        resources.iter().map(open).collect()
+    }
+
     /// The checkpoint's own file or folder name.
     pub(super) fn name(&self) -> String {
         let path = self.checkpoint.path();

@@ -2,11 +2,13 @@
 
 use super::{Influence, Record, Sample, Samples, Shard, Sparsity, sparsity};
 use crate::arch::KeepSet;
-use crate::eval::{Engine, Likelihood, Progress, Question};
+use crate::eval::{Engine, Likelihood, Progress, Question, Silent};
 use crate::model::Model;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use std::ops::Range;
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
 
 /// Tokens of a portion, at least, but for the last: what a kill costs, and what machines share the
 /// work by. Fewer than the engine packs together, so a portion of questions that share nothing is
@@ -18,7 +20,8 @@ const REPEATED: u64 = 16;
 
 /// The questions that score a model's layers, in portions that do not depend on who measures them.
 pub struct Scoring<'a> {
-    engine: Engine<'a>,
+    /// One a device.
+    engines: Vec<Engine<'a>>,
     questions: &'a [Question<'a>],
     /// The whole model, then without each layer.
     masks: Vec<KeepSet>,
@@ -32,8 +35,8 @@ struct Portion {
 }
 
 impl<'a> Scoring<'a> {
-    /// Of a loaded model, on these questions.
-    pub fn new(model: &'a Model, questions: &'a [Question<'a>]) -> Self {
+    /// Of a loaded model, on these questions; `others` are the same model on further devices.
+    pub fn new(model: &'a Model, others: &'a [Model], questions: &'a [Question<'a>]) -> Self {
         let all = KeepSet::all(model.n_layers());
         let ablations = (0..model.n_layers()).map(|layer| all.drop_layers(&[layer]));
         let masks: Vec<KeepSet> = std::iter::once(all.clone()).chain(ablations).collect();
@@ -42,8 +45,9 @@ impl<'a> Scoring<'a> {
         let depth = model.n_layers().max(1) as u64;
         let tokens = |range| engine.work(&questions[range], &masks[..1]) / depth;
         let portions = portions(questions.len(), tokens);
+        let others = others.iter().map(Engine::new);
         Self {
-            engine,
+            engines: std::iter::once(engine).chain(others).collect(),
             questions,
             masks,
             portions,
@@ -81,16 +85,49 @@ impl<'a> Scoring<'a> {
         let work = |portions: &[usize]| portions.iter().map(|&p| self.work(p)).sum::<u64>();
         progress.begin("scoring every layer", work(&known) + work(&new));
         progress.resume(work(&known));
-        let asked: Vec<_> = new.iter().map(|&portion| self.asked(portion)).collect();
-        let mut done = 0;
-        while let Some(asked) = asked.get(done..).filter(|asked| !asked.is_empty()) {
-            let n = self.engine.at_once(asked, &self.masks).min(asked.len());
-            for record in self.records(&new[done..done + n], progress)? {
-                samples.add(record)?;
+        let queue = Mutex::new(new.as_slice());
+        if let [engine] = self.engines.as_slice() {
+            while let Some(portions) = self.take(engine, &queue) {
+                for record in self.records(engine, portions, progress)? {
+                    samples.add(record)?;
+                }
             }
-            done += n;
+            return Ok(());
         }
-        Ok(())
+        std::thread::scope(|scope| {
+            let (send, receive) = channel();
+            for engine in &self.engines {
+                let (send, queue) = (send.clone(), &queue);
+                scope.spawn(move || {
+                    while let Some(portions) = self.take(engine, queue) {
+                        let records = self.records(engine, portions, &Silent);
+                        let failed = records.is_err();
+                        // Nobody listens any more after another device's error.
+                        if send.send(records).is_err() || failed {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(send);
+            for records in receive {
+                for record in records? {
+                    progress.advance(self.work(record.portion));
+                    samples.add(record)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The next portions for an engine: as many as it best measures at once.
+    fn take<'q>(&self, engine: &Engine, queue: &Mutex<&'q [usize]>) -> Option<&'q [usize]> {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked: Vec<_> = queue.iter().map(|&portion| self.asked(portion)).collect();
+        let n = engine.at_once(&asked, &self.masks).min(asked.len());
+        let (portions, rest) = queue.split_at(n);
+        *queue = rest;
+        (n > 0).then_some(portions)
     }
 
     fn asked(&self, portion: usize) -> &'a [Question<'a>] {
@@ -98,17 +135,25 @@ impl<'a> Scoring<'a> {
     }
 
     fn work(&self, portion: usize) -> u64 {
-        self.engine.work(self.asked(portion), &self.masks)
+        let questions = self.asked(portion);
+        self.engines
+            .first()
+            .map_or(0, |engine| engine.work(questions, &self.masks))
     }
 
     /// What one pass through the layers tells of some portions.
-    fn records(&self, portions: &[usize], progress: &dyn Progress) -> Result<Vec<Record>> {
+    fn records(
+        &self,
+        engine: &Engine,
+        portions: &[usize],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Record>> {
         let asked: Vec<_> = portions.iter().map(|&p| self.asked(p)).collect();
         let mut states = States::of(&asked, self.n_layers());
         let look = |layer: usize, before: &Tensor, after: &Tensor, ends: &[(usize, usize)]| {
             states.look(layer, before, after, ends)
         };
-        let likelihoods = self.engine.observe(&asked, &self.masks, progress, look)?;
+        let likelihoods = engine.observe(&asked, &self.masks, progress, look)?;
         let mut sparsities = states.sparsity.into_iter().enumerate();
         let mut records = Vec::new();
         for ((&portion, influence), asked) in portions.iter().zip(states.influence).zip(asked) {
@@ -267,7 +312,7 @@ mod tests {
         };
         let items = suite.sample(Split::Calibrate, 6);
         let asked = questions(&items, Protocol::ALL, &asking).unwrap();
-        let scoring = Scoring::new(&model, &asked);
+        let scoring = Scoring::new(&model, &[], &asked);
         let mut samples = Samples::default();
         let half = Shard::new(1, 2).unwrap();
         scoring.measure(half, &mut samples, &Silent).unwrap();

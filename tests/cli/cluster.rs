@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, Ran, SLIM, assert_refused, words};
+use crate::bench::{Bench, Ran, SLIM, Wrong, assert_refused, words};
 use crate::tiny;
 
 /// Enough for several portions.
@@ -52,6 +52,34 @@ fn kill_at(bench: &Bench, arguments: &str, file: &str, lines: usize) -> bool {
     // SIGKILL, to the test's own child.
     child.kill().unwrap();
     !child.wait().unwrap().success()
+}
+
+#[test]
+fn devices_that_share_the_questions_make_the_profile_of_one() {
+    let (bench, _, profile) = whole(SCORE);
+    let run = format!("{SCORE} --device cpu,cpu,cpu --samples s.jsonl -o shared.json");
+    bench.slim(&run).quietly();
+    assert_eq!(read(&bench, "shared.json"), profile);
+    let eval = "eval tiny --suite VILLAGE/suite --device cpu,cpu";
+    let wrong: &[Wrong] = &[
+        (eval, &["only slim score", "--device"]),
+        ("score tiny --device gpu", &["no device", "auto, cpu, cuda"]),
+        (
+            "score tiny --compute bf16 --device cpu",
+            &["--compute bf16", "GPU"],
+        ),
+        ("score tiny --memory 100MiB", &["--memory", "MiB or more"]),
+    ];
+    assert_refused(&bench, wrong);
+    if cfg!(not(feature = "cuda")) {
+        assert_refused(
+            &bench,
+            &[(
+                "score tiny --device cuda",
+                &["built without CUDA", "--features cuda"],
+            )],
+        );
+    }
 }
 
 #[test]
