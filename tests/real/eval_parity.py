@@ -6,6 +6,7 @@ MODEL is a Hugging Face folder, DATA the folder with public benchmark items (../
 takes datasets in the hub's layout and results; the harness's results are kept there and used again.
 Both use two threads. The harness runs its own task files; only where the documents lie is changed.
 Tasks that it lacks (popqa, kv_retrieval, nq_open_context) it runs from `slim suite export`.
+With CHAT=1 both use the model's chat template, each example a turn of either side.
 """
 
 import json
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 THREADS = os.environ.get("THREADS", "2")
+CHAT = os.environ.get("CHAT") == "1"
 LETTERS = "ABCDE"
 EXPORTED = "(from slim suite export)"
 
@@ -168,7 +170,8 @@ def harness(model, task, data, folder, limit):
     lm = HFLM(pretrained=model, tokenizer=tokenizer(model, folder), dtype="float32", device="cpu", batch_size=8)
     begin = time.perf_counter()
     results = simple_evaluate(lm, tasks=list(indices), task_manager=TaskManager(include_path=str(include), include_defaults=False),
-                              num_fewshot=SHOTS.get(task), limit=limit, bootstrap_iters=0, log_samples=True)
+                              num_fewshot=SHOTS.get(task), limit=limit, bootstrap_iters=0, log_samples=True,
+                              apply_chat_template=CHAT, fewshot_as_multiturn=CHAT)
     seconds = time.perf_counter() - begin
     items = {}
     for name, samples in results["samples"].items():
@@ -176,6 +179,7 @@ def harness(model, task, data, folder, limit):
             item = items.setdefault(str(indices[name][sample["doc_id"]]), {"metrics": {}})
             resps = [r[0] for r in sample["resps"]]
             item["log_probs"] = [r[0] if isinstance(r, (list, tuple)) else r for r in resps] if not isinstance(resps[0], str) else None
+            item["prompt"] = sample["arguments"][0][0]
             item["said"] = resps[0] if isinstance(resps[0], str) else None
             for metric in sample["metrics"]:
                 value = sample[metric]
@@ -190,6 +194,7 @@ def slim(binary, model, task, folder, limit):
     command = [binary, "eval", model, "--tasks", task, "--data", str(folder / "hub"), "--limit", str(limit),
                "--samples", str(samples), "-o", str(folder / f"{task}.slim.json")]
     command += ["--num-fewshot", str(SHOTS[task])] if task in SHOTS else []
+    command += ["--apply-chat-template"] if CHAT else []
     begin = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, "RAYON_NUM_THREADS": THREADS}, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -206,6 +211,8 @@ def compare(task, ours, theirs):
     worst, texts, differ = 0.0, 0, {}
     for id, their in theirs["items"].items():
         our = ours["items"][id]
+        if our["prompt"]:  # of a whole article there is none
+            assert our["prompt"] == their.get("prompt", our["prompt"]), (task, id, our["prompt"], their["prompt"])
         if their["log_probs"] is not None:
             # The windows of a long text are one number there.
             found = [sum(our["log_probs"])] if len(their["log_probs"]) < len(our["log_probs"]) else our["log_probs"]
