@@ -7,12 +7,15 @@ use crate::convert::quantise::{Imatrix, Quantise};
 use crate::convert::vocabulary::ChatTemplate;
 use crate::eval::{Asking, Question, questions};
 use crate::plan::{Budget, Preserve};
-use crate::suite::{Item, Protocol, Split, Suite, Task, harness};
+use crate::suite::harness::{self, Fetching};
+use crate::suite::{Item, Protocol, Split, Suite, Task};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::progress::Fetched;
 use super::subject::Subject;
 
 /// What is asked.
@@ -50,9 +53,11 @@ impl SuiteOptions {
             data: self.data.clone(),
             num_fewshot: self.num_fewshot,
             limit: self.limit,
-            download: self
-                .download
-                .then_some(|dataset| eprintln!("note: fetching {dataset}")),
+            download: self.download.then(|| {
+                let bar = Fetched::new();
+                let tell: Fetching = Rc::new(move |dataset, step| bar.show(dataset, step));
+                tell
+            }),
         }
     }
 
