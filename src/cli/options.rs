@@ -8,7 +8,7 @@ use crate::convert::vocabulary::ChatTemplate;
 use crate::eval::{Asking, Question, questions};
 use crate::plan::{Budget, Preserve};
 use crate::suite::harness::{self, Fetching};
-use crate::suite::{Item, Protocol, Split, Suite, Task};
+use crate::suite::{Item, Protocol, Role, Split, Suite, Task};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -125,6 +125,12 @@ impl SuiteOptions {
         subject: &Subject,
     ) -> Result<Vec<Question<'s>>> {
         let chat = self.chat_template(&subject.checkpoint)?;
+        if chat.as_ref().is_some_and(|chat| !chat.takes_system()) && describes(items) {
+            eprintln!(
+                "note: the chat template refuses a system message: the tasks' descriptions are \
+                 left out, as lm-evaluation-harness does"
+            );
+        }
         let asking = Asking {
             tokenizer: &subject.tokenizer,
             context_length: subject.model.config().context_length,
@@ -132,6 +138,12 @@ impl SuiteOptions {
         };
         questions(items, &self.protocols(), &asking)
     }
+}
+
+/// Whether a task's description stands before any of the items.
+fn describes(items: &[(&Task, &Item)]) -> bool {
+    let mut asks = items.iter().flat_map(|(_, item)| &item.asks);
+    asks.any(|ask| ask.shown.first().is_some_and(|m| m.role == Role::System))
 }
 
 /// What the choice of layers is judged by.

@@ -6,8 +6,8 @@ use slim::verify::SLICE_PAIRS;
 use std::path::Path;
 
 /// Ways to guess by place; the lowest key is the guess, of several that are equal any.
-type Key = (usize, usize);
-const WAYS: [(&str, fn(&[usize]) -> Key); 4] = [
+type Key = fn(&[usize]) -> (usize, usize);
+const WAYS: [(&str, Key); 4] = [
     ("named first", |at| (at[0], 0)),
     ("named last", |at| (0, usize::MAX - at[at.len() - 1])),
     ("named most often", |at| (usize::MAX - at.len(), 0)),
@@ -39,7 +39,7 @@ fn named(item: &SheetItem) -> Vec<(Vec<usize>, bool)> {
 }
 
 /// How many standard errors a way to guess is above chance.
-fn advantage(items: &[&SheetItem], key: fn(&[usize]) -> Key) -> f64 {
+fn advantage(items: &[&SheetItem], key: Key) -> f64 {
     let (mut above, mut variance) = (0.0, 0.0);
     for item in items {
         let named = named(item);

@@ -1,10 +1,11 @@
 //! Finding and reading a task's documents: JSON lines, JSON and Parquet, laid out as on the hub or
 //! named after the task.
 
+use super::Fetching;
 use super::definition::{Definition, Splits};
 use super::template::Document;
 use crate::checkpoint;
-use crate::checkpoint::hub::{self, Kind, Repo, Step};
+use crate::checkpoint::hub::{self, Kind, Repo};
 use crate::suite::Error;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value as Json;
@@ -27,7 +28,7 @@ pub(super) struct Source<'a> {
     /// The folders that the user named.
     pub roots: &'a [PathBuf],
     /// Whether the hub is asked for what they lack; see [`super::Options::download`].
-    pub download: Option<&'a dyn Fn(&str, Step)>,
+    pub download: Option<&'a Fetching>,
 }
 
 impl<'a> Source<'a> {
@@ -114,7 +115,7 @@ impl<'a> Source<'a> {
     }
 
     /// The split's files in the dataset's repository on the hub.
-    fn fetched(&self, split: &str, tell: &dyn Fn(&str, Step)) -> Result<Vec<PathBuf>, Error> {
+    fn fetched(&self, split: &str, tell: &Fetching) -> Result<Vec<PathBuf>, Error> {
         let name = self.definition.dataset_path.as_str();
         let failed = |e: checkpoint::Error| self.missing(split, format!("of {name}: {e}"));
         let repo = Repo::parse(Kind::Dataset, &format!("{}{name}", hub::PREFIX)).map_err(failed)?;

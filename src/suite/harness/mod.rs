@@ -63,7 +63,7 @@ fn task(path: &Path, folder: &Path, root: Node, options: &Options) -> Result<Tas
         definition: &definition,
         folder,
         roots: &options.data,
-        download: options.download.as_deref(),
+        download: options.download.as_ref(),
     };
     let pool = match &source.fewshot(options.num_fewshot)? {
         Some(split) => source.documents(split)?,

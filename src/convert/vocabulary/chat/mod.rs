@@ -191,6 +191,12 @@ impl ChatTemplate {
 }
 
 impl ChatTemplate {
+    /// Whether a conversation may begin with a system message.
+    pub fn takes_system(&self) -> bool {
+        let turns = [Speaker::System, Speaker::User].map(|role| Message::new(role, "x"));
+        self.render(&turns, true).is_ok()
+    }
+
     /// The conversation as text up to the end of its last turn, which the model goes on with. As
     /// transformers' `continue_final_message`: where the template takes white space off the turn,
     /// none is left at its end.
