@@ -2,7 +2,7 @@
 
 use slim::suite::{Family, Sheet};
 
-use super::make::{Draft, Maker, NAMES, except, sentences, shot};
+use super::make::{Draft, Maker, NAMES, Random, except, sentences, shot};
 
 const THINGS: &[&str] = &["ball", "key", "book", "lamp", "hat", "coin", "cup", "map"];
 
@@ -23,37 +23,28 @@ pub fn reasoning_holders() -> Sheet {
     let mut make = Maker::new(21);
     while let Some(round) = make.round(60) {
         let steps = steps(round);
-        let names = make.random.pick(NAMES, 5);
+        let names = make.random.pick(NAMES, 4);
         let things = make.random.pick(THINGS, 2);
-        let thing = things[0];
-        let give = |from: usize, to: usize, what: &str| {
-            format!("{} gives the {what} to {}.", names[from], names[to])
+        // Whom the text names last is the answer as often as whom it names before that.
+        let (story, holder) = loop {
+            let story = handed_on(&mut make.random, &names, &things, steps);
+            if story.1.last_named == round / 4 % 4 {
+                break (story.0, story.1.holder);
+            }
         };
-        let mut text = vec![
-            format!("{} has the {thing}.", names[0]),
-            format!("{} has the {}.", names[4], things[1]),
-        ];
-        text.extend((0..steps).map(|step| give(step, step + 1, thing)));
-        // A last move of the other thing, half of the time: the last name need not be the answer.
-        if round / 4 % 2 == 1 {
-            text.push(give(4, round / 8 % steps, things[1]));
-        }
-        // Four of the five names: whoever held it, and who holds the other thing.
-        let mut wrong = except(&names, names[steps]);
-        wrong.retain(|name| steps == 3 || *name != names[3]);
-        wrong.truncate(3);
+        let thing = things[0];
         make.add(Draft {
             slices: slices(steps, "holders"),
-            context: sentences(text),
+            context: story,
             question: format!("Who has the {thing} now?"),
             stem: format!("Now the {thing} is with"),
-            right: names[steps],
-            wrong,
+            right: names[holder],
+            wrong: except(&names, names[holder]),
             ..Draft::default()
         });
     }
     let shots = vec![shot(
-        "Kate has the pen. Kate gives the pen to Paul.",
+        "Kate and Paul sit at a table. Kate has the pen. Kate gives the pen to Paul.",
         "Who has the pen now?",
         "Now the pen is with",
         &["Paul", "Kate"],
@@ -65,6 +56,47 @@ pub fn reasoning_holders() -> Sheet {
         "Who holds the thing after it was given away once or several times.",
         shots,
     )
+}
+
+/// How a story ends: who has the first thing, and how many others it names after them.
+struct End {
+    holder: usize,
+    last_named: usize,
+}
+
+/// Four people, of whom one gives a thing away, and so on for so many steps, while another thing
+/// changes hands too. It does not end where it began.
+fn handed_on(random: &mut Random, names: &[&str], things: &[&str], steps: usize) -> (String, End) {
+    let others = 1 + random.below(2);
+    let mut moves: Vec<usize> = [vec![0; steps], vec![1; others]].concat();
+    random.shuffle(&mut moves);
+    loop {
+        let first = random.below(4);
+        let mut with = [first, (first + 1 + random.below(3)) % 4];
+        let has = |thing: usize| format!("{} has the {}.", names[with[thing]], things[thing]);
+        let mut text = vec![format!(
+            "{}, {}, {} and {} sit at a table.",
+            names[0], names[1], names[2], names[3]
+        )];
+        let told = if random.below(2) == 0 { [0, 1] } else { [1, 0] };
+        text.extend(told.map(has));
+        let mut named = vec![0, 1, 2, 3, with[told[0]], with[told[1]]];
+        for &thing in &moves {
+            let from = with[thing];
+            let to = (from + 1 + random.below(3)) % 4;
+            let (giver, taker) = (names[from], names[to]);
+            text.push(format!("{giver} gives the {} to {taker}.", things[thing]));
+            named.extend([from, to]);
+            with[thing] = to;
+        }
+        let holder = with[0];
+        let last = |person: usize| named.iter().rposition(|other| *other == person);
+        if holder != first {
+            let after = (0..4).filter(|other| last(*other) > last(holder));
+            let last_named = after.count();
+            return (sentences(text), End { holder, last_named });
+        }
+    }
 }
 
 pub fn reasoning_numbers() -> Sheet {
@@ -272,46 +304,60 @@ pub fn reasoning_order() -> Sheet {
     ];
     while let Some(round) = make.round(40) {
         let [more, less, most, least] = scales[make.random.below(scales.len())];
-        let names = make.random.pick(NAMES, 4);
-        // Told from either side: whom the text names last is not a hint.
+        // Told from either side.
         let says = |pair: &[&str], from_below: bool| match from_below {
             false => format!("{} is {more} than {}.", pair[0], pair[1]),
             true => format!("{} is {less} than {}.", pair[1], pair[0]),
         };
-        let top = round / 2 % 2 == 0;
         if round % 2 == 0 {
-            // One step: a comparison turned round, beside one of two others.
-            let from_below = round / 4 % 2 == 1;
-            let pair = if top { &names[..2] } else { &names[2..] };
-            let (right, asked, told, turned) = match from_below {
-                false => (pair[0], pair[1], more, less),
-                true => (pair[1], pair[0], less, more),
+            // One step: a comparison turned round, the first, second or third that is told. The
+            // others who come into question stand where the right one does in their sentences.
+            let names = make.random.pick(NAMES, 6);
+            let from_below = round / 2 % 2 == 1;
+            let pair: Vec<&[&str]> = names.chunks(2).collect();
+            let key = round / 4 % 3;
+            let first = usize::from(from_below);
+            let (right, asked) = (pair[key][first], pair[key][1 - first]);
+            let (told, turned) = match from_below {
+                false => (more, less),
+                true => (less, more),
             };
+            let all: Vec<&str> = pair.iter().map(|pair| pair[first]).collect();
             make.add(Draft {
                 slices: vec!["one-step", "turned"],
-                context: sentences(names.chunks(2).map(|pair| says(pair, from_below))),
+                context: sentences(pair.into_iter().map(|pair| says(pair, from_below))),
                 question: format!("Who is {told} than {asked}?"),
                 stem: format!("So {asked} is {turned} than"),
                 right,
-                wrong: except(&except(&names, asked), right),
+                wrong: except(&all, right),
                 ..Draft::default()
             });
         } else {
-            // Many steps: the end of a chain that is told in any order.
-            let sides = make.random.below(8);
-            let links = names.windows(2).enumerate();
-            let mut text: Vec<String> = links
-                .map(|(i, pair)| says(pair, sides >> i & 1 == 1))
-                .collect();
-            make.random.shuffle(&mut text);
-            let (asked, right) = if top {
-                (most, names[0])
-            } else {
-                (least, names[3])
+            // Many steps: the end of a chain that is told in any order. Its two ends are compared
+            // too, so that everybody is named twice.
+            let names = make.random.pick(NAMES, 4);
+            let (asked, right) = match round / 2 % 2 == 0 {
+                true => (most, names[0]),
+                false => (least, names[3]),
+            };
+            // The last name is the answer as often as one before that.
+            let text = loop {
+                let sides = make.random.below(16);
+                let links = names.windows(2).map(<[&str]>::to_vec);
+                let links = links.chain([vec![names[0], names[3]]]).enumerate();
+                let mut text: Vec<String> = links
+                    .map(|(i, pair)| says(&pair, sides >> i & 1 == 1))
+                    .collect();
+                make.random.shuffle(&mut text);
+                let text = sentences(text);
+                let after = names.iter().filter(|n| text.rfind(**n) > text.rfind(right));
+                if after.count() == round / 4 % 4 {
+                    break text;
+                }
             };
             make.add(Draft {
                 slices: vec!["many-steps", "chained"],
-                context: sentences(text),
+                context: text,
                 question: format!("Who is the {asked}?"),
                 stem: format!("So the {asked} is"),
                 right,

@@ -146,7 +146,7 @@ pub const FAMILIES: [Family; 4] = [
         name: "reasoning",
         task: "passing",
         about: "pairs hand goods on, a good to a person, then a person to the next; who has it first (one step), who second (many steps)",
-        slices: ["one step", "many steps"],
+        slices: ["one-step", "many-steps"],
         held_out: true,
         weight: 0.3,
         scene: World::passing,
@@ -277,7 +277,7 @@ impl World {
                 let mut wrong = others(&people, answer);
                 rng.shuffle(&mut wrong);
                 let stem = format!("{stem}: {}", goods[which]);
-                let slice = ["one step", "many steps"][step];
+                let slice = ["one-step", "many-steps"][step];
                 queries.push(Query::new(slice, stem, answer, &wrong, rng));
             }
         }

@@ -7,12 +7,15 @@ use crate::convert::quantise::{Imatrix, Quantise};
 use crate::convert::vocabulary::ChatTemplate;
 use crate::eval::{Asking, Question, questions};
 use crate::plan::{Budget, Preserve};
-use crate::suite::{Item, Protocol, Split, Suite, Task, harness};
+use crate::suite::harness::{self, Fetching};
+use crate::suite::{Item, Protocol, Role, Split, Suite, Task};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::progress::Fetched;
 use super::subject::Subject;
 
 /// What is asked.
@@ -50,9 +53,11 @@ impl SuiteOptions {
             data: self.data.clone(),
             num_fewshot: self.num_fewshot,
             limit: self.limit,
-            download: self
-                .download
-                .then_some(|dataset| eprintln!("note: fetching {dataset}")),
+            download: self.download.then(|| {
+                let bar = Fetched::new();
+                let tell: Fetching = Rc::new(move |dataset, step| bar.show(dataset, step));
+                tell
+            }),
         }
     }
 
@@ -120,6 +125,12 @@ impl SuiteOptions {
         subject: &Subject,
     ) -> Result<Vec<Question<'s>>> {
         let chat = self.chat_template(&subject.checkpoint)?;
+        if chat.as_ref().is_some_and(|chat| !chat.takes_system()) && describes(items) {
+            eprintln!(
+                "note: the chat template refuses a system message: the tasks' descriptions are \
+                 left out, as lm-evaluation-harness does"
+            );
+        }
         let asking = Asking {
             tokenizer: &subject.tokenizer,
             context_length: subject.model.config().context_length,
@@ -127,6 +138,12 @@ impl SuiteOptions {
         };
         questions(items, &self.protocols(), &asking)
     }
+}
+
+/// Whether a task's description stands before any of the items.
+fn describes(items: &[(&Task, &Item)]) -> bool {
+    let mut asks = items.iter().flat_map(|(_, item)| &item.asks);
+    asks.any(|ask| ask.shown.first().is_some_and(|m| m.role == Role::System))
 }
 
 /// What the choice of layers is judged by.

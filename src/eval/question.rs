@@ -79,8 +79,9 @@ impl Question<'_> {
     }
 }
 
-/// The prompts as chats up to the model's turn; every example is a turn of each side.
-fn chats(chat: &ChatTemplate, ask: &Ask) -> Result<Vec<String>> {
+/// The prompts as chats up to the model's turn, or up to what is given of it, and what stands
+/// between that and the answer. Every example is a turn of each side.
+fn chats<'a>(chat: &ChatTemplate, ask: &'a Ask) -> Result<(Vec<String>, &'a str)> {
     let turn = |message: &Message| {
         let speaker = match message.role {
             Role::System => Speaker::System,
@@ -90,27 +91,44 @@ fn chats(chat: &ChatTemplate, ask: &Ask) -> Result<Vec<String>> {
         Turn::new(speaker, message.content.clone())
     };
     let shown: Vec<Turn> = ask.shown.iter().map(turn).collect();
-    let questions: Vec<Vec<Turn>> = match &ask.answer {
+    let question: Vec<Turn> = ask.question.iter().map(turn).collect();
+    let inputs: Vec<Option<Turn>> = match &ask.answer {
         Answer::Inputs { texts, .. } => {
-            let input = |text: &String| vec![Turn::new(Speaker::User, text.clone())];
+            let input = |text: &String| Some(Turn::new(Speaker::User, text.clone()));
             texts.iter().map(input).collect()
         }
-        _ => vec![ask.question.iter().map(turn).collect()],
+        _ => vec![None],
     };
-    let begun = questions
-        .iter()
-        .flatten()
-        .any(|t| t.role == Speaker::Assistant);
-    ensure!(
-        !begun,
-        "gen_prefix begins the model's own turn, which slim cannot do with a chat template: leave \
-         out --apply-chat-template or gen_prefix"
-    );
-    let chat = |question: Vec<Turn>| {
-        let turns = [shown.as_slice(), &question].concat();
-        Ok(chat.render(&turns, true)?)
+    let prompt = |input: Option<Turn>| {
+        let turns: Vec<Turn> = shown.iter().cloned().chain(input).collect();
+        rendered(chat, &[turns, question.clone()].concat())
     };
-    questions.into_iter().map(chat).collect()
+    // The template's marks stand between a turn and the next, nothing within a turn.
+    let begun = question.last().filter(|turn| is_begun(turn));
+    let delimiter = match begun {
+        Some(turn) if !turn.content.ends_with(char::is_whitespace) => ask.delimiter.as_str(),
+        _ => "",
+    };
+    let prompts = inputs.into_iter().map(prompt).collect::<Result<_>>()?;
+    Ok((prompts, delimiter))
+}
+
+/// Whether the model goes on with a turn, instead of beginning one after it.
+fn is_begun(last: &Turn) -> bool {
+    last.role == Speaker::Assistant
+}
+
+/// The text of a chat. A template that refuses the system message gets none, as the harness does.
+fn rendered(chat: &ChatTemplate, turns: &[Turn]) -> Result<String> {
+    let render = |turns: &[Turn]| match turns.last().is_some_and(is_begun) {
+        true => chat.render_begun(turns),
+        false => chat.render(turns, true),
+    };
+    let text = render(turns).or_else(|error| match turns {
+        [first, rest @ ..] if first.role == Speaker::System => render(rest).map_err(|_| error),
+        _ => Err(error),
+    });
+    Ok(text?)
 }
 
 /// Every way in which the protocols can ask the items, those with a common beginning together.
@@ -145,8 +163,7 @@ pub fn questions<'s>(
 impl Asking<'_> {
     fn question<'s>(&self, task: &'s Task, item: &'s Item, ask: &'s Ask) -> Result<Question<'s>> {
         let (prompts, delimiter) = match self.chat {
-            // The template puts its own marks between question and answer.
-            Some(chat) => (chats(chat, ask)?, ""),
+            Some(chat) => chats(chat, ask)?,
             None => (ask.prompts(), ask.delimiter.as_str()),
         };
         let mut question = Question {

@@ -86,7 +86,8 @@ pub struct Ask {
     pub protocol: Protocol,
     /// What comes before the question: the description and the examples.
     pub shown: Arc<[Message]>,
-    /// The question; empty where the inputs differ by option.
+    /// The question, and how the answer begins where that is given; where the inputs differ by
+    /// option only the latter.
     pub question: Vec<Message>,
     /// Between the question and the answer in plain text.
     pub delimiter: String,
@@ -210,11 +211,13 @@ impl Ask {
     /// The prompts in plain text: one, or one for each input.
     pub fn prompts(&self) -> Vec<String> {
         let shown: String = self.shown.iter().map(plain).collect();
+        let question: String = self.question.iter().map(plain).collect();
         match &self.answer {
             Answer::Inputs { texts, .. } => {
-                texts.iter().map(|text| format!("{shown}{text}")).collect()
+                let input = |text| format!("{shown}{text}{question}");
+                texts.iter().map(input).collect()
             }
-            _ => vec![shown + &self.question.iter().map(plain).collect::<String>()],
+            _ => vec![shown + &question],
         }
     }
 

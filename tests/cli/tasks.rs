@@ -170,6 +170,21 @@ fn a_chat_template_is_applied_on_request_and_its_absence_told() {
         .quietly();
     let chat = "<user>Anna has the lamp number 1. Now the lamp is with\n<assistant>";
     assert!(shown.stdout.contains(chat), "{}", shown.stdout);
+    // A description that the template has no place for is left out, but not silently.
+    let described = TASK.replace("doc_to_text", "description: On lamps.\ndoc_to_text");
+    fs::write(bench.path("farm.yaml"), described).unwrap();
+    let eval = "eval copy --tasks farm.yaml --limit 1 --apply-chat-template";
+    bench.slim(eval).quietly();
+    let strict = "{% for m in messages %}{% if m.role == 'system' %}\
+                  {{ raise_exception('no system') }}{% endif %}{{ m.content }}{% endfor %}";
+    fs::write(copy.join("chat_template.jinja"), strict).unwrap();
+    let told = bench.slim(eval);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("descriptions are left out"),
+        "{}",
+        told.stderr
+    );
 }
 
 #[test]

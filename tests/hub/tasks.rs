@@ -42,6 +42,8 @@ fn a_tasks_documents_are_fetched_on_request_and_only_those_that_are_needed() {
     assert!(told.contains("--download"), "{told}");
     assert!(server.log().is_empty());
     let fetched = show(&["--download"]);
+    // The bar is for terminals.
+    assert_eq!(String::from_utf8_lossy(&fetched.stderr), "");
     let text = String::from_utf8_lossy(&fetched.stdout);
     assert!(text.contains("Question: Dry a cup\nAnswer:"), "{text}");
     assert_eq!(server.downloads("validation.jsonl").len(), 1);

@@ -1,6 +1,7 @@
 //! Finding and reading a task's documents: JSON lines, JSON and Parquet, laid out as on the hub or
 //! named after the task.
 
+use super::Fetching;
 use super::definition::{Definition, Splits};
 use super::template::Document;
 use crate::checkpoint;
@@ -27,7 +28,7 @@ pub(super) struct Source<'a> {
     /// The folders that the user named.
     pub roots: &'a [PathBuf],
     /// Whether the hub is asked for what they lack; see [`super::Options::download`].
-    pub download: Option<fn(&str)>,
+    pub download: Option<&'a Fetching>,
 }
 
 impl<'a> Source<'a> {
@@ -114,7 +115,7 @@ impl<'a> Source<'a> {
     }
 
     /// The split's files in the dataset's repository on the hub.
-    fn fetched(&self, split: &str, tell: fn(&str)) -> Result<Vec<PathBuf>, Error> {
+    fn fetched(&self, split: &str, tell: &Fetching) -> Result<Vec<PathBuf>, Error> {
         let name = self.definition.dataset_path.as_str();
         let failed = |e: checkpoint::Error| self.missing(split, format!("of {name}: {e}"));
         let repo = Repo::parse(Kind::Dataset, &format!("{}{name}", hub::PREFIX)).map_err(failed)?;
@@ -124,8 +125,7 @@ impl<'a> Source<'a> {
             let folder = path.parent().and_then(Path::to_str).unwrap_or_default();
             self.is_of(path, split) && places.iter().any(|place| place == folder)
         };
-        tell(name);
-        let snapshot = hub::fetch(&repo, wanted, |_| ()).map_err(failed)?;
+        let snapshot = hub::fetch(&repo, wanted, |step| tell(name, step)).map_err(failed)?;
         let found = places
             .iter()
             .map(|place| self.matching(&snapshot.join(place), split));

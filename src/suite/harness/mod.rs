@@ -19,7 +19,9 @@ pub use filter::Pipeline;
 pub use metric::{Aggregation, Exact, Kind, Metric, named as metric_named};
 
 use super::{Error, Task};
+use crate::checkpoint::hub::Step;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use yaml::{Data, Fault, Node};
 
 /// A definition above this size is a mistake: 1 MiB.
@@ -28,8 +30,11 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Files may include each other this deep.
 const MAX_INCLUDES: usize = 8;
 
+/// Is told how far the download of a dataset has come: its name, and the step.
+pub type Fetching = Rc<dyn Fn(&str, Step)>;
+
 /// What the caller decides about tasks.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Folders in which datasets are looked for.
     pub data: Vec<PathBuf>,
@@ -37,8 +42,8 @@ pub struct Options {
     pub num_fewshot: Option<usize>,
     /// Only the first documents of each task.
     pub limit: Option<usize>,
-    /// Fetches what no folder holds from the hub; it is told the dataset's name before.
-    pub download: Option<fn(&str)>,
+    /// Fetches what no folder holds from the hub, and tells this.
+    pub download: Option<Fetching>,
 }
 
 /// Reads a definition and its documents.
@@ -58,7 +63,7 @@ fn task(path: &Path, folder: &Path, root: Node, options: &Options) -> Result<Tas
         definition: &definition,
         folder,
         roots: &options.data,
-        download: options.download,
+        download: options.download.as_ref(),
     };
     let pool = match &source.fewshot(options.num_fewshot)? {
         Some(split) => source.documents(split)?,

@@ -126,17 +126,17 @@ impl Renderer<'_> {
             (Some(choices), Some(gold)) => Some((choices.clone(), gold)),
             _ => None,
         };
+        let prefix = prefix(definition, document)?;
         let mut question = Vec::new();
         if inputs.is_none() {
-            question.push(Message::new(Role::User, text, ""));
-            if let Some(prefix) = prefix(definition, document)? {
-                let asked = &mut question[0];
-                if needs_delimiter(&asked.content, &prefix) {
-                    asked.delimiter = definition.target_delimiter.clone();
-                }
-                question.push(Message::new(Role::Assistant, prefix, ""));
-            }
+            let begun = prefix.as_ref();
+            let delimiter = match begun.is_some_and(|begun| needs_delimiter(&text, begun)) {
+                true => definition.target_delimiter.as_str(),
+                false => "",
+            };
+            question.push(Message::new(Role::User, text, delimiter));
         }
+        question.extend(prefix.map(|prefix| Message::new(Role::Assistant, prefix, "")));
         Ok(Ask {
             protocol: definition.meta.protocol,
             shown: shown.into(),

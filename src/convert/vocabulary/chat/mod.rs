@@ -31,6 +31,10 @@ const TEMPLATE: &str = "template";
 /// What every message about a template ends with.
 const REMEDY: &str = "Leave out --apply-chat-template to ask without it";
 
+/// What stands after a turn that the model goes on with, to find it again. A template that takes
+/// the white space off its messages takes this one's too.
+const MARK: &str = "THE_MODEL_GOES_ON_HERE ";
+
 /// The special tokens that templates know by name, of those that GGUF keeps.
 const NAMED: [Role; 6] = [
     Role::Bos,
@@ -183,6 +187,47 @@ impl ChatTemplate {
         rendered
             .map_err(failed)?
             .map_err(|e| explain(&self.name, &e))
+    }
+}
+
+impl ChatTemplate {
+    /// Whether a conversation may begin with a system message.
+    pub fn takes_system(&self) -> bool {
+        let turns = [Speaker::System, Speaker::User].map(|role| Message::new(role, "x"));
+        self.render(&turns, true).is_ok()
+    }
+
+    /// The conversation as text up to the end of its last turn, which the model goes on with. As
+    /// transformers' `continue_final_message`: where the template takes white space off the turn,
+    /// none is left at its end.
+    ///
+    /// # Errors
+    /// Those of [`ChatTemplate::render`]; a template that does not show the last turn's end.
+    pub fn render_begun(&self, messages: &[Message]) -> Result<String, Error> {
+        let mut messages = messages.to_vec();
+        let last = messages.last_mut();
+        let begun = last.map(|message| {
+            let begun = message.content.trim().to_owned();
+            message.content.push_str(MARK);
+            begun
+        });
+        let text = self.render(&messages, false)?;
+        let shown = begun.filter(|begun| text.contains(begun.as_str()));
+        let end = shown.and_then(|_| text.rfind(MARK.trim_end()));
+        let Some((before, after)) = end.and_then(|end| text.split_at_checked(end)) else {
+            return Err(Error::ChatTemplate {
+                name: self.name.clone(),
+                line: None,
+                problem: format!(
+                    "it does not show how the model's own turn begins, so that turn cannot be gone \
+                     on with. {REMEDY}"
+                ),
+            });
+        };
+        Ok(match after.starts_with(MARK) {
+            true => before.to_owned(),
+            false => before.trim_end().to_owned(),
+        })
     }
 }
 
