@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Questions of each kind: enough that a pass takes seconds on a 135M model.
-const QUESTIONS: usize = 16;
+const QUESTIONS: usize = 24;
 
 /// The naive loops are asked fewer keep sets, evenly spread, and their time is scaled.
 const NAIVE_MASKS: usize = 6;
