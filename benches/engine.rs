@@ -1,5 +1,6 @@
 //! The mask engine against the plain loop, on the same work in the same run: `cargo bench --bench
-//! engine -- [MODEL]`. The loop asks one keep set at a time, one text at a time, as scripts do.
+//! engine -- [MODEL [texts | options | answers | long]]`. The loop asks one keep set at a time, one
+//! text at a time, as scripts do.
 //!
 //! Prints Markdown: seconds, ratios, and what share of the machine's f32 rate the pass reaches.
 
@@ -9,7 +10,7 @@ use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
 use slim::eval::{Asking, Candidate, Engine, Question, Silent, generate, questions};
 use slim::model::{Config, Model};
-use slim::suite::{Family, Protocol, Split, Suite};
+use slim::suite::{Answer, Protocol, Split, Suite};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,18 +18,25 @@ use std::time::Instant;
 /// Questions of each kind: enough that a pass takes seconds on a 135M model.
 const QUESTIONS: usize = 24;
 
+/// Tokens of a long text, as a worked answer has them, and texts of this length.
+const LONG: usize = 64;
+const LONG_TEXTS: usize = 8;
+
 /// The naive loops are asked fewer keep sets, evenly spread, and their time is scaled.
 const NAIVE_MASKS: usize = 6;
 
 fn main() -> anyhow::Result<()> {
     // Cargo adds --bench.
-    let path = std::env::args()
+    let mut arguments = std::env::args()
         .skip(1)
-        .find(|argument| !argument.starts_with('-'));
+        .filter(|argument| !argument.starts_with('-'));
+    let path = arguments.next();
     let path = path.map_or_else(|| Path::new("fixtures/village").to_owned(), PathBuf::from);
+    let only = arguments.next();
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let checkpoint = Checkpoint::open(&path)?;
     let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {})?;
-    let bench = Bench {
+    let mut bench = Bench {
         tokenizer: runnable(&checkpoint)?,
         masks: masks(model.n_layers()),
         suite: Suite::embedded(),
@@ -43,9 +51,22 @@ fn main() -> anyhow::Result<()> {
     );
     println!("| ablating every layer | plain loop, s | engine, s | × | GFLOP/s | of the peak |");
     println!("|---|---|---|---|---|---|");
-    bench.unshared(peak)?;
-    bench.options(peak)?;
-    bench.generation()
+    if wanted("texts") {
+        bench.unshared(peak)?;
+    }
+    if wanted("options") {
+        bench.options(peak)?;
+    }
+    if wanted("answers") {
+        let answers = bench.questions(Protocol::Generate, QUESTIONS)?;
+        bench.generation("short answers", &answers[..QUESTIONS])?;
+    }
+    if wanted("long") {
+        bench.suite = lengthened(bench.suite);
+        let texts = bench.questions(Protocol::Generate, LONG_TEXTS)?;
+        bench.generation(&format!("texts of {LONG} tokens"), &texts[..LONG_TEXTS])?;
+    }
+    Ok(())
 }
 
 struct Bench {
@@ -60,6 +81,18 @@ fn masks(n_layers: usize) -> Vec<KeepSet> {
     let all = KeepSet::all(n_layers);
     let ablations = (0..n_layers).map(|layer| all.drop_layers(&[layer]));
     std::iter::once(all.clone()).chain(ablations).collect()
+}
+
+/// The same questions, written on to a given length.
+fn lengthened(mut suite: Suite) -> Suite {
+    let items = suite.tasks.iter_mut().flat_map(|task| &mut task.items);
+    for ask in items.flat_map(|item| &mut item.asks) {
+        if let Answer::Written(written) = &mut ask.answer {
+            written.until.clear();
+            written.max_tokens = LONG;
+        }
+    }
+    suite
 }
 
 fn seconds<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(f64, T)> {
@@ -89,7 +122,7 @@ impl Bench {
 
     /// Questions with four options: the plain loop asks each option by itself.
     fn options(&self, peak: f64) -> anyhow::Result<()> {
-        let questions = self.questions(Protocol::Continuation, Family::ALL)?;
+        let questions = self.questions(Protocol::Continuation, 2 * QUESTIONS)?;
         let questions: Vec<&Question> = questions
             .iter()
             .filter(|question| question.candidates.len() == 4)
@@ -102,21 +135,14 @@ impl Bench {
         self.likelihoods("questions with four options", &alone, &questions, peak)
     }
 
-    fn questions(
-        &self,
-        protocol: Protocol,
-        families: &[Family],
-    ) -> anyhow::Result<Vec<Question<'_>>> {
-        let items = self.suite.sample(Split::Report, 2 * QUESTIONS);
-        let items = items
-            .into_iter()
-            .filter(|(task, _)| families.contains(&task.family));
+    fn questions(&self, protocol: Protocol, n: usize) -> anyhow::Result<Vec<Question<'_>>> {
+        let items = self.suite.sample(Split::Report, n);
         let asking = Asking {
             tokenizer: &self.tokenizer,
             context_length: self.model.config().context_length,
             chat: None,
         };
-        questions(&items.collect::<Vec<_>>(), &[protocol], &asking)
+        questions(&items, &[protocol], &asking)
     }
 
     fn likelihoods<A: AsRef<[Candidate]>, B: AsRef<[Candidate]>>(
@@ -149,9 +175,8 @@ impl Bench {
         Ok(())
     }
 
-    fn generation(&self) -> anyhow::Result<()> {
-        let questions = self.questions(Protocol::Generate, Family::ALL)?;
-        let questions: Vec<&Question> = questions.iter().take(QUESTIONS).collect();
+    fn generation(&self, name: &str, questions: &[Question]) -> anyhow::Result<()> {
+        let questions: Vec<&Question> = questions.iter().collect();
         let some = self.some_masks();
         let write = |masks: &[KeepSet], questions: &[&Question]| {
             generate(&self.model, masks, questions, &self.tokenizer, &Silent)
@@ -173,15 +198,10 @@ impl Bench {
         })?;
         let (fast, _) = seconds(|| write(&self.masks, &questions))?;
         let scale = self.masks.len() as f64 / some.len() as f64;
-        for (name, plain) in [
-            ("generated texts", naive * scale),
-            (
-                "generated texts, the loop in one batch a keep set",
-                batched * scale,
-            ),
-        ] {
+        for (loop_is, plain) in [("", naive), (", the loop in one batch a keep set", batched)] {
+            let plain = plain * scale;
             println!(
-                "| {name} | {plain:.1} | {fast:.1} | {:.2} | | |",
+                "| {name}{loop_is} | {plain:.1} | {fast:.1} | {:.2} | | |",
                 plain / fast
             );
         }

@@ -13,6 +13,7 @@ use crate::model::{KvCache, Model, Run};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use candle_transformers::generation::{LogitsProcessor, Sampling as Drawing};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Bytes of keys and values that texts which are written together take at most: more rows make no
@@ -198,10 +199,9 @@ impl<'m> Batch<'m> {
         let mut active: Vec<usize> = (0..texts.len()).collect();
         loop {
             let before = active.len();
-            for &i in &active {
-                let question = self.questions[texts[i].question];
-                texts[i].take(question, self.tokenizer)?;
-            }
+            let writing = texts.par_iter_mut().filter(|text| !text.done);
+            writing
+                .try_for_each(|text| text.take(self.questions[text.question], self.tokenizer))?;
             active.retain(|&i| !texts[i].done);
             progress.advance((before - active.len()) as u64);
             if active.is_empty() {

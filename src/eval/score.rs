@@ -3,7 +3,7 @@
 use super::engine::Likelihood;
 use super::pack::{Ask, Pack};
 use super::pass::State;
-use crate::model::{Logits, Model, exp_sum};
+use crate::model::{Logits, Model, exp_sum, largest};
 use anyhow::Result;
 use candle_core::{Device, IndexOp, Tensor};
 use candle_transformers::generation::LogitsProcessor;
@@ -18,23 +18,18 @@ struct Row {
     /// Σ e^(logit − highest).
     sum: f64,
     highest: f32,
-    /// The first token with the highest logit.
-    best: u32,
 }
 
 impl Row {
     const NONE: Self = Self {
         sum: 0.0,
         highest: f32::NEG_INFINITY,
-        best: 0,
     };
 
     /// Adds the logits of a block of tokens.
-    fn add(&mut self, first: usize, logits: &[f32]) {
+    fn add(&mut self, logits: &[f32]) {
         let (sum, highest) = exp_sum(logits);
         if highest > self.highest {
-            let at = logits.iter().position(|&logit| logit == highest);
-            self.best = (first + at.unwrap_or(0)) as u32;
             self.sum *= f64::from(self.highest - highest).exp();
             self.highest = highest;
         }
@@ -44,6 +39,30 @@ impl Row {
     /// ln Σ e^logit.
     fn norm(&self) -> f64 {
         f64::from(self.highest) + self.sum.ln()
+    }
+}
+
+/// The first token with the highest logit so far.
+#[derive(Clone, Copy)]
+struct Best {
+    logit: f32,
+    token: u32,
+}
+
+impl Best {
+    const NONE: Self = Self {
+        logit: f32::NEG_INFINITY,
+        token: 0,
+    };
+
+    /// Looks at a block of tokens.
+    fn add(&mut self, first: usize, logits: &[f32]) {
+        let logit = largest(logits);
+        if logit > self.logit {
+            let at = logits.iter().position(|&other| other == logit);
+            let token = (first + at.unwrap_or(0)) as u32;
+            *self = Self { logit, token };
+        }
     }
 }
 
@@ -151,21 +170,25 @@ pub(super) fn next_tokens(
         .iter()
         .map(|draw| vec![0.0; if draw.is_some() { vocab_size } else { 0 }])
         .collect();
-    let rows = rows(model, hidden, |logits| {
-        let n = logits.tokens();
-        let all = drawn[logits.rows.clone()].iter_mut();
-        for (row, values) in all.zip(logits.values.chunks_exact(n.max(1))) {
-            if !row.is_empty() {
-                row[logits.first_token..logits.first_token + n].copy_from_slice(values);
-            }
-        }
+    let mut best = vec![Best::NONE; hidden.dim(0)?];
+    model.visit_logits(hidden, |logits| {
+        let (n, first) = (logits.tokens(), logits.first_token);
+        best[logits.rows.clone()]
+            .par_iter_mut()
+            .zip(&mut drawn[logits.rows.clone()])
+            .zip(logits.values.par_chunks_exact(n.max(1)))
+            .for_each(|((best, drawn), values)| match drawn.is_empty() {
+                true => best.add(first, values),
+                false => drawn[first..first + n].copy_from_slice(values),
+            });
+        Ok(())
     })?;
-    let token = |((row, draw), logits): ((&Row, Option<&mut LogitsProcessor>), Vec<f32>)| match draw
-    {
-        None => Ok(row.best),
-        Some(draw) => Ok(draw.sample(&Tensor::from_vec(logits, vocab_size, &Device::Cpu)?)?),
-    };
-    rows.iter().zip(draws).zip(drawn).map(token).collect()
+    let token =
+        |((best, draw), logits): ((Best, Option<&mut LogitsProcessor>), Vec<f32>)| match draw {
+            None => Ok(best.token),
+            Some(draw) => Ok(draw.sample(&Tensor::from_vec(logits, vocab_size, &Device::Cpu)?)?),
+        };
+    best.into_iter().zip(draws).zip(drawn).map(token).collect()
 }
 
 fn rows(model: &Model, hidden: &Tensor, mut visit: impl FnMut(&Logits)) -> Result<Vec<Row>> {
@@ -174,7 +197,7 @@ fn rows(model: &Model, hidden: &Tensor, mut visit: impl FnMut(&Logits)) -> Resul
         rows[logits.rows.clone()]
             .par_iter_mut()
             .zip(logits.values.par_chunks_exact(logits.tokens().max(1)))
-            .for_each(|(row, values)| row.add(logits.first_token, values));
+            .for_each(|(row, values)| row.add(values));
         visit(&logits);
         Ok(())
     })?;

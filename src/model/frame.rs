@@ -87,10 +87,19 @@ impl Frame {
 
 impl Angles {
     fn new(frequencies: &[f32], amplitude: f32, positions: &[usize]) -> Self {
+        // Many tokens stand at few positions: of texts that are written together, options, examples.
+        let mut distinct = positions.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let width = frequencies.len();
         let table = |f: fn(f32) -> f32| {
             let row = |&p: &usize| frequencies.iter().map(move |&freq| f(p as f32 * freq));
-            let values = positions.iter().flat_map(row);
-            values.map(|v| v * amplitude).collect()
+            let values: Vec<f32> = distinct.iter().flat_map(row).collect();
+            let row = |position: &usize| {
+                let at = distinct.binary_search(position).unwrap_or(0) * width;
+                values[at..at + width].iter().map(|v| v * amplitude)
+            };
+            positions.iter().flat_map(row).collect()
         };
         Self {
             cos: table(f32::cos),

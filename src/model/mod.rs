@@ -23,7 +23,7 @@ pub use cache::KvCache;
 pub use config::{Config, Experts, LayerKind};
 pub use frame::Frame;
 pub use head::Logits;
-pub use kernels::exp_sum;
+pub use kernels::{exp_sum, largest};
 pub use resources::{Compute, Resources};
 pub use run::Run;
 

@@ -158,6 +158,16 @@ fn a_machine_with_little_memory_makes_the_same_profile() {
 }
 
 #[test]
+fn any_number_of_threads_makes_the_same_profile() {
+    let (bench, _, profile) = whole(SCORE);
+    for threads in ["1", "2", "5"] {
+        let run = format!("{SCORE} -o threads.json");
+        under(&bench, &[("RAYON_NUM_THREADS", threads)], &run).quietly();
+        assert_eq!(read(&bench, "threads.json"), profile, "{threads} threads");
+    }
+}
+
+#[test]
 fn a_shard_that_was_killed_goes_on_and_merges() {
     let (bench, _, profile) = whole(SLOW);
     let shard = |index: usize| format!("{SLOW} --shard {index}/2 --samples {index}.jsonl");

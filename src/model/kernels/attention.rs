@@ -1,6 +1,6 @@
 //! Attention of rows to the columns of a [`Store`], block by block.
 
-use super::functions::{exp_less, largest, soft_cap, sum};
+use super::functions::{exp_less, highest, soft_cap, sum};
 use super::micro::{COLUMNS, ROWS, add_product, by_rows, interleave};
 use super::store::Store;
 use crate::model::run::Run;
@@ -159,7 +159,7 @@ fn answer(
             if let Some(cap) = heads.softcap {
                 soft_cap::<FUSED>(row, cap);
             }
-            let highest = largest(row);
+            let highest = highest(row);
             exp_less::<FUSED>(row, highest);
         }
         by_rows!(queries * group, |first, R| {

@@ -73,8 +73,14 @@ pub(super) fn sum(row: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
+/// The largest of a row.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub fn largest(row: &[f32]) -> f32 {
+    highest(row)
+}
+
 #[inline(always)]
-pub(super) fn largest(row: &[f32]) -> f32 {
+pub(super) fn highest(row: &[f32]) -> f32 {
     let (chunks, rest) = row.as_chunks::<8>();
     let mut lanes = [f32::NEG_INFINITY; 8];
     for chunk in chunks {
@@ -90,7 +96,7 @@ pub(super) fn largest(row: &[f32]) -> f32 {
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub fn exp_sum(row: &[f32]) -> (f32, f32) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
-    let highest = largest(row);
+    let highest = highest(row);
     let (chunks, rest) = row.as_chunks::<8>();
     let mut lanes = [0.0f32; 8];
     for chunk in chunks {

@@ -11,7 +11,7 @@ mod panels;
 mod store;
 
 pub(super) use attention::Attention;
-pub use functions::exp_sum;
 pub(super) use functions::{Rotation, add, gate, normalise, rotate};
+pub use functions::{exp_sum, largest};
 pub(super) use panels::Panels;
 pub(super) use store::{Source, Store};
