@@ -13,7 +13,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
-use slim::model::{KvCache, Model, Run};
+use slim::model::{Form, KvCache, Model, Run};
 use std::path::Path;
 
 /// Tokens told at each position.
@@ -83,7 +83,7 @@ fn greedy(model: &Model, ends: &[u32], prompt: &[u32], new: usize) -> Result<Vec
         let frame = model.frame(Run::after(seen, input.len()))?;
         let mut hidden = model.embed(&input)?;
         for (layer, cache) in caches.iter_mut().enumerate() {
-            hidden = model.layer_with(layer, &hidden, &frame, cache, &[0])?;
+            hidden = model.layer_as(layer, Form::WHOLE, &hidden, &frame, Some((cache, &[0])))?;
         }
         let last = hidden.squeeze(0)?.narrow(0, input.len() - 1, 1)?;
         let next = model.logits(&last)?.argmax(1)?.to_vec1::<u32>()?[0];

@@ -5,7 +5,7 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use slim::checkpoint::Checkpoint;
 use slim::importance::cosine_distances;
-use slim::model::{KvCache, Model, Resources, Run};
+use slim::model::{Form, KvCache, Model, Resources, Run};
 use std::path::{Path, PathBuf};
 use support::{REFUSED, golden_cases, relative_error};
 
@@ -141,7 +141,7 @@ fn greedy_text_with_a_cache_is_that_of_transformers() {
                 let mut hidden = model.embed(&tokens[fed..]).unwrap();
                 for (layer, cache) in caches.iter_mut().enumerate() {
                     hidden = model
-                        .layer_with(layer, &hidden, &frame, cache, &[0])
+                        .layer_as(layer, Form::WHOLE, &hidden, &frame, Some((cache, &[0])))
                         .unwrap();
                 }
                 let last = hidden.squeeze(0).unwrap();
@@ -175,7 +175,7 @@ fn a_long_text_at_once_is_what_it_is_piece_by_piece() {
             let mut hidden = model.embed(piece).unwrap();
             for (layer, cache) in caches.iter_mut().enumerate() {
                 hidden = model
-                    .layer_with(layer, &hidden, &frame, cache, &[0])
+                    .layer_as(layer, Form::WHOLE, &hidden, &frame, Some((cache, &[0])))
                     .unwrap();
             }
             parts.push(model.logits(&hidden.squeeze(0).unwrap()).unwrap());

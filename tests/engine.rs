@@ -6,17 +6,20 @@ mod support;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
-use slim::arch::KeepSet;
+use slim::arch::{Half, KeepSet};
 use slim::checkpoint::Checkpoint;
 use slim::convert::quantise::Quantise;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
-use slim::eval::{Asking, Engine, Question, Reply, Silent, generate, layer_passes, questions};
-use slim::model::{Compute, Model, Resources, Run};
+use slim::eval::{
+    Asking, Engine, Mask, Mended, Question, Reply, Silent, generate, layer_passes, questions,
+};
+use slim::model::{Compute, LinearMap, Mend, Model, Resources, Run};
 use slim::prune::{Request, write};
 use slim::suite::harness::Options;
 use slim::suite::{Answer, Protocol, Sampling, Split, Suite};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 use support::village;
 
 fn fixture() -> (Model, TextTokenizer) {
@@ -262,51 +265,189 @@ fn observing_says_in_which_row_each_prompt_ends() {
     }
 }
 
-#[test]
-fn kept_layers_compute_what_candle_transformers_computes_with_only_those_layers() {
-    let (model, tokenizer) = fixture();
-    let text = std::fs::read(village().join("config.json")).unwrap();
-    let mut config: LlamaConfig = serde_json::from_slice(&text).unwrap();
-    let weights =
-        candle_core::safetensors::load(village().join("model.safetensors"), &Device::Cpu).unwrap();
-    let suite = suite();
-    let prompts: Vec<Vec<u32>> = asked(&suite, &tokenizer)
+/// The fixture as candle-transformers runs it, with some of its weights changed.
+struct Oracle {
+    config: LlamaConfig,
+    weights: HashMap<String, Tensor>,
+}
+
+impl Oracle {
+    fn new() -> Self {
+        let text = std::fs::read(village().join("config.json")).unwrap();
+        let file = village().join("model.safetensors");
+        let weights = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let single =
+            |(name, weight): (String, Tensor)| (name, weight.to_dtype(DType::F32).unwrap());
+        Self {
+            config: serde_json::from_slice(&text).unwrap(),
+            weights: weights.into_iter().map(single).collect(),
+        }
+    }
+
+    /// Only some layers, renumbered.
+    fn keep(mut self, keep: &KeepSet) -> Self {
+        self.config.num_hidden_layers = keep.len();
+        let kept = |(name, weight): (String, Tensor)| {
+            let Some(rest) = name.strip_prefix("model.layers.") else {
+                return Some((name, weight));
+            };
+            let (layer, rest) = rest.split_once('.').unwrap();
+            let new = keep.new_index(layer.parse().unwrap())?;
+            Some((format!("model.layers.{new}.{rest}"), weight))
+        };
+        self.weights = self.weights.into_iter().filter_map(kept).collect();
+        self
+    }
+
+    fn change(mut self, layer: usize, projection: &str, f: impl Fn(&Tensor) -> Tensor) -> Self {
+        let name = format!("model.layers.{layer}.{projection}.weight");
+        let weight = self.weights.get_mut(&name).unwrap();
+        *weight = f(weight);
+        self
+    }
+
+    /// Next-token logits after each prompt.
+    fn logits(self, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let config = self.config.into_config(false);
+        let vars = VarBuilder::from_tensors(self.weights, DType::F32, &Device::Cpu);
+        let oracle = Llama::load(vars, &config).unwrap();
+        let after = |prompt: &Vec<u32>| {
+            let mut cache = Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
+            let input = Tensor::new(prompt.as_slice(), &Device::Cpu).unwrap();
+            let input = input.unsqueeze(0).unwrap();
+            let logits = oracle.forward(&input, 0, &mut cache).unwrap();
+            logits.squeeze(0).unwrap().to_vec1().unwrap()
+        };
+        prompts.iter().map(after).collect()
+    }
+}
+
+fn prompts(tokenizer: &TextTokenizer) -> Vec<Vec<u32>> {
+    asked(&suite(), tokenizer)
         .iter()
         .step_by(5)
         .map(|question| question.candidates[0].prompt.to_vec())
-        .collect();
-    for keep in masks(model.n_layers()) {
-        config.num_hidden_layers = keep.len();
-        let mut kept: HashMap<String, Tensor> = HashMap::new();
-        for (name, tensor) in &weights {
-            let tensor = tensor.to_dtype(DType::F32).unwrap();
-            let Some(rest) = name.strip_prefix("model.layers.") else {
-                kept.insert(name.clone(), tensor);
-                continue;
-            };
-            let (layer, rest) = rest.split_once('.').unwrap();
-            if let Some(new) = keep.new_index(layer.parse().unwrap()) {
-                kept.insert(format!("model.layers.{new}.{rest}"), tensor);
-            }
-        }
-        let config = config.clone().into_config(false);
-        let vars = VarBuilder::from_tensors(kept, DType::F32, &Device::Cpu);
-        let oracle = Llama::load(vars, &config).unwrap();
-        for prompt in &prompts {
-            let mut cache = Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
-            let input = Tensor::new(prompt.as_slice(), &Device::Cpu).unwrap();
-            let theirs = oracle
-                .forward(&input.unsqueeze(0).unwrap(), 0, &mut cache)
-                .unwrap();
-            let theirs: Vec<f32> = theirs.squeeze(0).unwrap().to_vec1().unwrap();
-            let ours = model.forward(prompt, keep.layers()).unwrap();
-            let ours: Vec<f32> = ours.get(prompt.len() - 1).unwrap().to_vec1().unwrap();
-            let largest = theirs.iter().fold(0f32, |m, x| m.max(x.abs()));
-            for (a, b) in ours.iter().zip(&theirs) {
-                assert!((a - b).abs() <= 1e-3 * largest, "{a} {b}");
-            }
+        .collect()
+}
+
+/// Next-token logits of a candidate after a prompt.
+fn next(model: &Model, mask: &impl Mask, prompt: &[u32]) -> Vec<f32> {
+    let frame = model.frame(Run::after(0, prompt.len())).unwrap();
+    let mut hidden = model.embed(prompt).unwrap();
+    for layer in 0..model.n_layers() {
+        let form = mask.form(layer);
+        if !form.is_gone() {
+            hidden = model.layer_as(layer, form, &hidden, &frame, None).unwrap();
         }
     }
+    let logits = model.logits(&hidden.squeeze(0).unwrap()).unwrap();
+    logits.get(prompt.len() - 1).unwrap().to_vec1().unwrap()
+}
+
+fn assert_close(ours: &[f32], theirs: &[f32]) {
+    let largest = theirs.iter().fold(0f32, |m, x| m.max(x.abs()));
+    for (a, b) in ours.iter().zip(theirs) {
+        assert!((a - b).abs() <= 1e-3 * largest, "{a} {b}");
+    }
+}
+
+#[test]
+fn kept_layers_compute_what_candle_transformers_computes_with_only_those_layers() {
+    let (model, tokenizer) = fixture();
+    let prompts = prompts(&tokenizer);
+    for keep in masks(model.n_layers()) {
+        let theirs = Oracle::new().keep(&keep).logits(&prompts);
+        for (prompt, theirs) in prompts.iter().zip(theirs) {
+            assert_close(&next(&model, &keep, prompt), &theirs);
+        }
+    }
+}
+
+#[test]
+fn a_half_layer_computes_what_candle_transformers_computes_with_the_other_half_at_zero() {
+    let (model, tokenizer) = fixture();
+    let prompts = prompts(&tokenizer);
+    let all = KeepSet::all(model.n_layers());
+    let keep = all.with_half(2, Half::Attention).with_half(5, Half::Mlp);
+    let zero = |weight: &Tensor| weight.zeros_like().unwrap();
+    let oracle = Oracle::new()
+        .change(2, "mlp.down_proj", zero)
+        .change(5, "self_attn.o_proj", zero);
+    for (prompt, theirs) in prompts.iter().zip(oracle.logits(&prompts)) {
+        assert_close(&next(&model, &keep, prompt), &theirs);
+    }
+}
+
+/// As the mends will be written: the map in down_proj, the factor's inverse in later layers.
+fn mended(model: &Model) -> (Mended, Oracle) {
+    let size = model.config().hidden_size;
+    let keep = KeepSet::without(model.n_layers(), &[3, 6]).unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let map: Vec<f32> = (0..size * size)
+        .map(|i| f32::from(u8::from(i % (size + 1) == 0)) + 0.1 * (random.f32() - 0.5))
+        .collect();
+    let mends = [
+        (2, Mend::Linear(LinearMap::new(map.clone(), size).unwrap())),
+        (5, Mend::Scale(1.7)),
+    ];
+    let mends = mends.map(|(layer, mend)| (layer, Arc::new(mend)));
+    let map = Tensor::from_vec(map, (size, size), &Device::Cpu).unwrap();
+    let map = map.t().unwrap().contiguous().unwrap();
+    let smaller = |weight: &Tensor| (weight / 1.7).unwrap();
+    let oracle = Oracle::new()
+        .change(2, "mlp.down_proj", |weight| map.matmul(weight).unwrap())
+        .change(7, "self_attn.o_proj", smaller)
+        .change(7, "mlp.down_proj", smaller)
+        .keep(&keep);
+    let mends = mends.into_iter().collect();
+    (Mended { keep, mends }, oracle)
+}
+
+#[test]
+fn mends_compute_what_candle_transformers_computes_with_the_weights_that_hold_them() {
+    let (model, tokenizer) = fixture();
+    assert_eq!(model.n_layers(), 8);
+    let prompts = prompts(&tokenizer);
+    let (mended, oracle) = mended(&model);
+    for (prompt, theirs) in prompts.iter().zip(oracle.logits(&prompts)) {
+        assert_close(&next(&model, &mended, prompt), &theirs);
+    }
+}
+
+#[test]
+fn candidates_of_all_kinds_together_give_what_each_gives_alone() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let (mended, _) = mended(&model);
+    let whole = |keep: KeepSet| Mended {
+        keep,
+        mends: BTreeMap::new(),
+    };
+    let all = KeepSet::all(model.n_layers());
+    let mut masks = vec![
+        whole(all.with_half(2, Half::Attention)),
+        whole(all.with_half(2, Half::Mlp)),
+        whole(all),
+        whole(mended.keep.clone()),
+    ];
+    for without in [2, 5] {
+        let mut less = mended.clone();
+        less.mends.remove(&without);
+        masks.push(less);
+    }
+    masks.push(mended);
+    let written: Vec<&Question> = questions
+        .iter()
+        .filter(|question| question.protocol() == Protocol::Generate)
+        .collect();
+    let together = generate(&model, &masks, &written, &tokenizer, &Silent).unwrap();
+    for (mask, replies) in masks.iter().zip(&together) {
+        let mask = std::slice::from_ref(mask);
+        let alone = generate(&model, mask, &written, &tokenizer, &Silent).unwrap();
+        assert_eq!(&alone[0], replies);
+    }
+    assert!((1..masks.len()).all(|i| together[i] != together[0]));
 }
 
 #[test]

@@ -1,18 +1,48 @@
 //! The keep set: the original indices of the layers that stay.
 
+use super::half::{Half, Kept};
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The layers that stay, by original index from 0, ascending.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeepSet(Vec<usize>);
+/// The layers that stay, by original index from 0, ascending, and of which of them only a half does.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Vec<Kept>", into = "Vec<Kept>")]
+pub struct KeepSet {
+    layers: Vec<usize>,
+    /// By layer, ascending.
+    halves: Vec<(usize, Half)>,
+}
+
+impl From<Vec<usize>> for KeepSet {
+    fn from(layers: Vec<usize>) -> Self {
+        Self {
+            layers,
+            halves: Vec::new(),
+        }
+    }
+}
+
+impl From<Vec<Kept>> for KeepSet {
+    fn from(kept: Vec<Kept>) -> Self {
+        let half = |kept: &Kept| Some((kept.layer, kept.half?));
+        Self {
+            layers: kept.iter().map(|kept| kept.layer).collect(),
+            halves: kept.iter().filter_map(half).collect(),
+        }
+    }
+}
+
+impl From<KeepSet> for Vec<Kept> {
+    fn from(keep: KeepSet) -> Self {
+        keep.kept().collect()
+    }
+}
 
 impl KeepSet {
     /// All of `n_layers` layers.
     pub fn all(n_layers: usize) -> Self {
-        Self((0..n_layers).collect())
+        (0..n_layers).collect::<Vec<_>>().into()
     }
 
     /// The layers that stay when `dropped` go.
@@ -36,38 +66,88 @@ impl KeepSet {
             "all {n_layers} layers would go: keep at least one"
         );
         let kept = (0..n_layers).filter(|layer| sorted.binary_search(layer).is_err());
-        Ok(Self(kept.collect()))
+        Ok(kept.collect::<Vec<_>>().into())
     }
 
     /// The kept layers, ascending.
     pub fn layers(&self) -> &[usize] {
-        &self.0
+        &self.layers
     }
 
     /// How many layers stay.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.layers.len()
     }
 
     /// Whether nothing stays.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.layers.is_empty()
     }
 
     /// Whether a layer stays.
     pub fn contains(&self, layer: usize) -> bool {
-        self.0.binary_search(&layer).is_ok()
+        self.layers.binary_search(&layer).is_ok()
     }
 
     /// Where a kept layer stands in the result.
     pub fn new_index(&self, layer: usize) -> Option<usize> {
-        self.0.binary_search(&layer).ok()
+        self.layers.binary_search(&layer).ok()
     }
 
     /// The same set without some layers.
     pub fn drop_layers(&self, gone: &[usize]) -> Self {
-        let kept = self.0.iter().copied();
-        Self(kept.filter(|layer| !gone.contains(layer)).collect())
+        let stays = |layer: &usize| !gone.contains(layer);
+        Self {
+            layers: self.layers.iter().copied().filter(stays).collect(),
+            halves: self
+                .halves
+                .iter()
+                .copied()
+                .filter(|(layer, _)| stays(layer))
+                .collect(),
+        }
+    }
+
+    /// The same set with a layer that went back in its place, whole.
+    pub fn with_layer(&self, layer: usize) -> Self {
+        let mut kept = self.drop_layers(&[layer]);
+        let at = kept.layers.partition_point(|&other| other < layer);
+        kept.layers.insert(at, layer);
+        kept
+    }
+
+    /// The same set with only a half of a layer that stays.
+    pub fn with_half(&self, layer: usize, half: Half) -> Self {
+        let mut kept = self.with_layer(layer);
+        let at = kept.halves.partition_point(|(other, _)| *other < layer);
+        kept.halves.insert(at, (layer, half));
+        kept
+    }
+
+    /// The half of a layer that stays, where only a half does.
+    pub fn half(&self, layer: usize) -> Option<Half> {
+        let at = self
+            .halves
+            .binary_search_by_key(&layer, |(other, _)| *other);
+        Some(self.halves[at.ok()?].1)
+    }
+
+    /// The layers of which only a half stays.
+    pub fn halves(&self) -> &[(usize, Half)] {
+        &self.halves
+    }
+
+    /// What stays, layer by layer.
+    pub fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.layers.iter().map(|&layer| Kept {
+            layer,
+            half: self.half(layer),
+        })
+    }
+
+    /// Half layers that stay.
+    pub fn half_count(&self) -> usize {
+        2 * self.layers.len() - self.halves.len()
     }
 
     /// The layers of `n_layers` that go.
@@ -84,13 +164,13 @@ impl KeepSet {
     pub fn check(&self, n_layers: usize) -> Result<()> {
         ensure!(!self.is_empty(), "the keep set is empty");
         ensure!(
-            self.0.windows(2).all(|pair| pair[0] < pair[1]),
+            self.layers.windows(2).all(|pair| pair[0] < pair[1]),
             "the keep set is not in ascending order"
         );
         ensure!(
-            self.0.iter().all(|&layer| layer < n_layers),
+            self.layers.iter().all(|&layer| layer < n_layers),
             "the keep set names layer {}, but the model has {n_layers} layers",
-            self.0.last().copied().unwrap_or_default()
+            self.layers.last().copied().unwrap_or_default()
         );
         Ok(())
     }
@@ -98,7 +178,14 @@ impl KeepSet {
 
 impl fmt::Display for KeepSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ranges(&self.0))
+        let is_whole = |&layer: &usize| self.half(layer).is_none();
+        let whole: Vec<usize> = self.layers.iter().copied().filter(is_whole).collect();
+        f.write_str(&ranges(&whole))?;
+        for (i, (layer, half)) in self.halves.iter().enumerate() {
+            let comma = if i == 0 && whole.is_empty() { "" } else { "," };
+            write!(f, "{comma}{layer}:{half}")?;
+        }
+        Ok(())
     }
 }
 
@@ -164,6 +251,21 @@ mod tests {
         assert!(KeepSet::without(4, &[1, 1]).is_err());
         assert!(KeepSet::without(2, &[0, 1]).is_err());
         assert_eq!(KeepSet::without(4, &[1]).unwrap().layers(), [0, 2, 3]);
+    }
+
+    #[test]
+    fn half_layers_are_written_and_read_as_they_are_named() {
+        let keep = KeepSet::all(4)
+            .with_half(1, Half::Attention)
+            .with_half(3, Half::Mlp);
+        assert_eq!(keep.to_string(), "0,2,1:attention,3:mlp");
+        let json = serde_json::to_string(&keep).unwrap();
+        assert_eq!(json, r#"[0,"1:attention",2,"3:mlp"]"#);
+        assert_eq!(serde_json::from_str::<KeepSet>(&json).unwrap(), keep);
+        assert_eq!(keep.half_count(), 6);
+        assert_eq!(keep.drop_layers(&[1]).halves(), [(3, Half::Mlp)]);
+        assert_eq!(keep.drop_layers(&[1]).with_layer(1).half(1), None);
+        assert!(serde_json::from_str::<KeepSet>(r#"["1:both"]"#).is_err());
     }
 
     #[test]

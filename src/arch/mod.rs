@@ -5,6 +5,7 @@
 //! what the decoder must do, and which layers may go.
 
 mod attention_scale;
+mod half;
 mod keep;
 mod layer_keys;
 mod layers;
@@ -13,6 +14,7 @@ mod pattern;
 mod rope;
 mod tensors;
 
+pub use half::{Half, Kept};
 pub use keep::{KeepSet, parse_ranges, ranges};
 pub use layers::Layers;
 pub use params::{Param, ParamType, Params};

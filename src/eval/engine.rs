@@ -1,11 +1,11 @@
 //! The mask engine: likelihoods of texts under many keep sets at once.
 
 use super::Progress;
+use super::mask::Mask;
 use super::pack::{Pack, Text, packs};
 use super::pass::{Pass, layer_passes};
 use super::question::Candidate;
 use super::score::likelihoods;
-use crate::arch::KeepSet;
 use crate::model::Model;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -31,7 +31,7 @@ impl<'m> Engine<'m> {
     }
 
     /// Units of [`Progress`] that [`Self::likelihoods`] will report.
-    pub fn work<Q: AsRef<[Candidate]>>(&self, questions: &[Q], masks: &[KeepSet]) -> u64 {
+    pub fn work<Q: AsRef<[Candidate]>, M: Mask>(&self, questions: &[Q], masks: &[M]) -> u64 {
         let packs = scored(questions);
         let tokens: usize = packs.iter().map(|pack| pack.tree.len()).sum();
         (tokens * layer_passes(masks, self.model.n_layers())) as u64
@@ -41,10 +41,10 @@ impl<'m> Engine<'m> {
     ///
     /// # Errors
     /// Tokens that the model does not have; what candle reports.
-    pub fn likelihoods<Q: AsRef<[Candidate]>>(
+    pub fn likelihoods<Q: AsRef<[Candidate]>, M: Mask>(
         &self,
         questions: &[Q],
-        masks: &[KeepSet],
+        masks: &[M],
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
         self.observe(&[questions], masks, progress, |_, _, _, _| Ok(()))
@@ -58,10 +58,10 @@ impl<'m> Engine<'m> {
     ///
     /// # Errors
     /// As of [`Self::likelihoods`], and what the visitor reports.
-    pub fn observe<Q: AsRef<[Candidate]>>(
+    pub fn observe<Q: AsRef<[Candidate]>, M: Mask>(
         &self,
         portions: &[&[Q]],
-        masks: &[KeepSet],
+        masks: &[M],
         progress: &dyn Progress,
         mut visit: impl FnMut(usize, &Tensor, &Tensor, &[(usize, usize)]) -> Result<()>,
     ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
@@ -86,7 +86,10 @@ impl<'m> Engine<'m> {
                 for (pass, ends) in &mut passes {
                     let first = pass.first()?;
                     pass.layer(layer, None, progress)?;
-                    if masks.first().is_some_and(|mask| mask.contains(layer)) {
+                    if masks
+                        .first()
+                        .is_some_and(|mask| !mask.form(layer).is_gone())
+                    {
                         visit(layer, &first, &pass.first()?, ends)?;
                     }
                 }
@@ -103,7 +106,7 @@ impl<'m> Engine<'m> {
 
     /// How many of these portions one reading of the layers serves, at least one: more of them bring
     /// nothing where the layers are in memory.
-    pub fn at_once<Q: AsRef<[Candidate]>>(&self, portions: &[&[Q]], masks: &[KeepSet]) -> usize {
+    pub fn at_once<Q: AsRef<[Candidate]>, M: Mask>(&self, portions: &[&[Q]], masks: &[M]) -> usize {
         let mut packs = Vec::new();
         for (n, portion) in portions.iter().enumerate() {
             packs.extend(scored(portion));
@@ -116,7 +119,7 @@ impl<'m> Engine<'m> {
 
     /// How many packs go through the layers together, at least one: where the layers are in memory,
     /// more bring nothing; where each is read from the file, as many as there is room for.
-    fn together(&self, packs: &[Pack], masks: &[KeepSet]) -> usize {
+    fn together<M: Mask>(&self, packs: &[Pack], masks: &[M]) -> usize {
         let state = self.model.config().hidden_size * size_of::<f32>() * masks.len();
         let mut room = match self.model.is_streamed() {
             true => self.model.room(),

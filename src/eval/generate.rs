@@ -3,11 +3,11 @@
 
 use super::Progress;
 use super::engine::Likelihood;
+use super::mask::Mask;
 use super::pack::{Pack, Text, packs};
-use super::pass::{Kept, Pass};
+use super::pass::{Kept, Pass, by_form};
 use super::question::Question;
 use super::score::{likelihoods, next_tokens, select};
-use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
 use crate::model::{KvCache, Model, Run};
 use anyhow::{Context, Result};
@@ -45,9 +45,9 @@ pub struct Reply {
 ///
 /// # Errors
 /// Tokens that the model does not have; what candle and the tokenizer report.
-pub fn generate(
+pub fn generate<M: Mask>(
     model: &Model,
-    masks: &[KeepSet],
+    masks: &[M],
     questions: &[&Question],
     tokenizer: &TextTokenizer,
     progress: &dyn Progress,
@@ -100,9 +100,9 @@ struct Writing {
     done: bool,
 }
 
-struct Batch<'m> {
+struct Batch<'m, M> {
     model: &'m Model,
-    masks: &'m [KeepSet],
+    masks: &'m [M],
     tokenizer: &'m TextTokenizer,
     questions: Vec<&'m Question<'m>>,
     /// One a layer.
@@ -113,8 +113,8 @@ struct Batch<'m> {
     texts: Vec<Writing>,
 }
 
-impl<'m> Batch<'m> {
-    fn new(model: &'m Model, masks: &'m [KeepSet], tokenizer: &'m TextTokenizer) -> Self {
+impl<'m, M: Mask> Batch<'m, M> {
+    fn new(model: &'m Model, masks: &'m [M], tokenizer: &'m TextTokenizer) -> Self {
         Self {
             model,
             masks,
@@ -187,12 +187,13 @@ impl<'m> Batch<'m> {
         for text in &mut self.texts {
             let most = most_tokens(self.questions[text.question]);
             let layers = self.caches.iter_mut().enumerate();
-            let own = layers.map(
-                |(layer, cache)| match self.masks[text.mask].contains(layer) {
-                    true => cache.reserve(most),
-                    false => 0,
-                },
-            );
+            let own =
+                layers.map(
+                    |(layer, cache)| match self.masks[text.mask].form(layer).attention {
+                        true => cache.reserve(most),
+                        false => 0,
+                    },
+                );
             text.own = own.collect();
         }
         let mut texts = std::mem::take(&mut self.texts);
@@ -234,20 +235,23 @@ impl<'m> Batch<'m> {
     fn step(&mut self, texts: &[Writing], active: &[usize]) -> Result<Tensor> {
         let tokens: Vec<u32> = active.iter().map(|&i| texts[i].next).collect();
         let mut hidden = self.model.embed(&tokens)?;
+        let mut used: Vec<usize> = active.iter().map(|&i| texts[i].mask).collect();
+        used.dedup();
         for layer in 0..self.model.n_layers() {
-            let keeps = |&i: &usize| self.masks[texts[i].mask].contains(layer);
-            let kept: Vec<bool> = active.iter().map(keeps).collect();
-            let rows = active.iter().filter(|i| keeps(i)).map(|&i| &texts[i]);
-            let runs = self.runs(layer, rows);
-            if runs.is_empty() {
-                continue;
+            for (form, masks) in by_form(self.masks, layer, &used) {
+                if !form.is_gone() {
+                    let takes = |&i: &usize| masks.binary_search(&texts[i].mask).is_ok();
+                    let takes: Vec<bool> = active.iter().map(takes).collect();
+                    let rows = active.iter().zip(&takes).filter(|(_, takes)| **takes);
+                    let runs = self.runs(layer, rows.map(|(&i, _)| &texts[i]));
+                    let frame = self.model.frame(runs)?;
+                    let cache = self.caches.get_mut(layer).context("no such layer")?;
+                    let model = self.model;
+                    hidden = some_rows(&hidden, &takes, |rows| {
+                        model.layer_as(layer, form, rows, &frame, Some((cache, &[0])))
+                    })?;
+                }
             }
-            let frame = self.model.frame(runs)?;
-            let through = |rows: &Tensor| {
-                let cache = self.caches.get_mut(layer).context("no such layer")?;
-                self.model.layer_with(layer, rows, &frame, cache, &[0])
-            };
-            hidden = some_rows(&hidden, &kept, through)?;
         }
         Ok(hidden.squeeze(0)?)
     }

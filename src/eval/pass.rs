@@ -5,8 +5,8 @@
 //! it in one batch. Ablating each of N layers costs about N/2 passes instead of N.
 
 use super::Progress;
-use crate::arch::KeepSet;
-use crate::model::{Frame, KvCache, Model};
+use super::mask::Mask;
+use crate::model::{Form, Frame, KvCache, Model};
 use anyhow::{Context, Result};
 use candle_core::{IndexOp, Tensor};
 
@@ -17,9 +17,9 @@ pub(super) struct State {
 }
 
 /// The states of one set of tokens.
-pub(super) struct Pass<'m> {
+pub(super) struct Pass<'m, M> {
     model: &'m Model,
-    masks: &'m [KeepSet],
+    masks: &'m [M],
     frame: Frame,
     pub(super) states: Vec<State>,
 }
@@ -33,30 +33,43 @@ pub(super) struct Kept<'c> {
 }
 
 /// Layers that hidden states go through when these keep sets are evaluated together.
-pub fn layer_passes(masks: &[KeepSet], n_layers: usize) -> usize {
+pub fn layer_passes<M: Mask>(masks: &[M], n_layers: usize) -> usize {
     let mut groups = vec![(0..masks.len()).collect::<Vec<_>>()];
     let mut passes = 0;
     for layer in 0..n_layers {
-        let mut next = Vec::new();
-        for group in groups {
-            let (kept, dropped): (Vec<_>, Vec<_>) =
-                group.into_iter().partition(|&m| masks[m].contains(layer));
-            passes += usize::from(!kept.is_empty());
-            next.extend([kept, dropped].into_iter().filter(|g| !g.is_empty()));
-        }
-        groups = next;
+        let apart = groups.iter().flat_map(|group| by_form(masks, layer, group));
+        let apart: Vec<(Form, Vec<usize>)> = apart.collect();
+        passes += apart.iter().filter(|(form, _)| !form.is_gone()).count();
+        groups = apart.into_iter().map(|(_, group)| group).collect();
     }
     passes
 }
 
-impl<'m> Pass<'m> {
+/// Masks apart by what becomes of a layer, each group in order.
+pub(super) fn by_form<'m, M: Mask>(
+    masks: &'m [M],
+    layer: usize,
+    some: &[usize],
+) -> Vec<(Form<'m>, Vec<usize>)> {
+    let mut groups: Vec<(Form, Vec<usize>)> = Vec::new();
+    for &mask in some {
+        let form = masks[mask].form(layer);
+        match groups.iter_mut().find(|(other, _)| other.is_same(&form)) {
+            Some((_, group)) => group.push(mask),
+            None => groups.push((form, vec![mask])),
+        }
+    }
+    groups
+}
+
+impl<'m, M: Mask> Pass<'m, M> {
     /// Before the first layer: one state for all keep sets.
     ///
     /// # Errors
     /// A token that the model does not have.
     pub(super) fn new(
         model: &'m Model,
-        masks: &'m [KeepSet],
+        masks: &'m [M],
         frame: Frame,
         tokens: &[u32],
     ) -> Result<Self> {
@@ -93,49 +106,54 @@ impl<'m> Pass<'m> {
         mut kept: Option<Kept>,
         progress: &dyn Progress,
     ) -> Result<()> {
-        let (mut through, mut around) = (Vec::new(), Vec::new());
+        let mut groups: Vec<(Form, Vec<State>)> = Vec::new();
         for state in self.states.drain(..) {
-            let keeps = |&&mask: &&usize| self.masks[mask].contains(layer);
-            let (with, without): (Vec<_>, Vec<_>) = state.masks.iter().partition(keeps);
-            for (group, masks) in [(&mut through, with), (&mut around, without)] {
-                if !masks.is_empty() {
-                    let hidden = state.hidden.clone();
-                    group.push(State { hidden, masks });
+            for (form, masks) in by_form(self.masks, layer, &state.masks) {
+                let hidden = state.hidden.clone();
+                let state = State { hidden, masks };
+                match groups.iter_mut().find(|(other, _)| other.is_same(&form)) {
+                    Some((_, group)) => group.push(state),
+                    None => groups.push((form, vec![state])),
                 }
             }
         }
         let tokens = self.frame.tokens();
         let tile = (self.model.rows_at_once() / tokens.max(1)).max(1);
-        for tile in through.chunks_mut(tile) {
-            self.tile(layer, tile, kept.as_mut())?;
-            progress.advance((tile.len() * tokens) as u64);
+        for (form, states) in &mut groups {
+            for tile in states.chunks_mut(tile).filter(|_| !form.is_gone()) {
+                self.tile(layer, *form, tile, kept.as_mut())?;
+                progress.advance((tile.len() * tokens) as u64);
+            }
         }
-        self.states = through;
-        self.states.append(&mut around);
+        let states = groups.into_iter().flat_map(|(_, states)| states);
+        self.states = states.collect();
         Ok(())
     }
 
     /// One layer, all states of a tile in one product.
-    fn tile(&self, layer: usize, states: &mut [State], kept: Option<&mut Kept>) -> Result<()> {
+    fn tile(
+        &self,
+        layer: usize,
+        form: Form,
+        states: &mut [State],
+        kept: Option<&mut Kept>,
+    ) -> Result<()> {
         let hidden: Vec<&Tensor> = states.iter().map(|state| &state.hidden).collect();
         let hidden = Tensor::cat(&hidden, 0)?;
-        let hidden = match kept {
-            None => self.model.layer(layer, &hidden, &self.frame)?,
-            Some(kept) => {
-                let mut bases = Vec::with_capacity(states.len());
-                for state in states.iter() {
-                    let base = kept.cache.reserve(self.frame.tokens());
-                    state
-                        .masks
-                        .iter()
-                        .for_each(|&mask| kept.bases[mask] = Some(base));
-                    bases.push(base);
+        let mut bases = Vec::with_capacity(states.len());
+        let kept = kept.map(|kept| {
+            for state in states.iter() {
+                let base = kept.cache.reserve(self.frame.tokens());
+                for &mask in &state.masks {
+                    kept.bases[mask] = Some(base);
                 }
-                let cache = &mut *kept.cache;
-                self.model
-                    .layer_with(layer, &hidden, &self.frame, cache, &bases)?
+                bases.push(base);
             }
-        };
+            (&mut *kept.cache, bases.as_slice())
+        });
+        let hidden = self
+            .model
+            .layer_as(layer, form, &hidden, &self.frame, kept)?;
         for (i, state) in states.iter_mut().enumerate() {
             state.hidden = hidden.i(i..i + 1)?;
         }

@@ -1,6 +1,7 @@
 //! The block on a CPU, in f32.
 
 use super::block::{Backend, Block, Gated, Mixture, Mlp, Shape};
+use super::form::{Form, Mend};
 use super::frame::Frame;
 use super::kernels::{Attention, Panels, Rotation, Source, Store, add, gate, normalise, rotate};
 use super::weights::{Stack, Weights};
@@ -139,27 +140,55 @@ impl Block<Cpu> {
         &self,
         mut x: Vec<f32>,
         frame: &Frame,
+        form: Form,
         store: &mut Store,
         bases: &[usize],
     ) -> Result<Vec<f32>> {
         SCRATCH.with_borrow_mut(|scratch| {
-            self.attention(&x, frame, store, bases, scratch)?;
-            self.add(&mut x, &self.post_attention_norm, scratch);
-            self.mlp(&x, scratch)?;
-            self.add(&mut x, &self.post_ffw_norm, scratch);
+            if form.attention {
+                self.attention(&x, frame, store, bases, scratch)?;
+                let norm = self.post_attention_norm.as_ref();
+                let out = self.normed(norm, &scratch.out, &mut scratch.out_normed);
+                add(&mut x, out, self.shape.residual_scale as f32);
+            }
+            if form.mlp {
+                self.mlp(&x, scratch)?;
+                let mapped = self.mapped(form.mend, scratch);
+                add(&mut x, mapped, self.shape.residual_scale as f32);
+            }
+            if let Some(Mend::Scale(factor)) = form.mend {
+                x.iter_mut().for_each(|x| *x *= factor);
+            }
             Ok(x)
         })
     }
 
-    /// Adds what a part of the block gave out.
-    fn add(&self, x: &mut [f32], norm: &Option<Vec<f32>>, scratch: &mut Scratch) {
-        let out = self.normed(norm, &scratch.out, &mut scratch.out_normed);
-        add(x, out, self.shape.residual_scale as f32);
+    /// What the MLP adds, with what makes up for missing layers.
+    fn mapped<'s>(&self, mend: Option<&Mend>, scratch: &'s mut Scratch) -> &'s [f32] {
+        let Scratch {
+            out,
+            out_normed,
+            arranged,
+            gated,
+            ..
+        } = scratch;
+        let out = match mend {
+            Some(Mend::Linear(map)) => {
+                map.panels().product(out, arranged, gated);
+                gated
+            }
+            _ => out,
+        };
+        let norm = match mend {
+            Some(Mend::Norm(weight)) => Some(weight),
+            _ => self.post_ffw_norm.as_ref(),
+        };
+        self.normed(norm, out, out_normed)
     }
 
     fn normed<'x>(
         &self,
-        norm: &Option<Vec<f32>>,
+        norm: Option<&Vec<f32>>,
         x: &'x [f32],
         place: &'x mut Vec<f32>,
     ) -> &'x [f32] {
@@ -189,7 +218,7 @@ impl Block<Cpu> {
         let shape = &self.shape;
         let (q, kv) = (shape.q_width(), shape.kv_width());
         let (width, tokens) = (q + 2 * kv, frame.tokens());
-        let x = self.normed(&self.attn_norm, x, normed);
+        let x = self.normed(self.attn_norm.as_ref(), x, normed);
         self.attn_qkv.forward_to(x, arranged, qkv)?;
         let turns = [
             (0..q, &self.attn_q_norm, shape.attention_scale),
@@ -226,7 +255,7 @@ impl Block<Cpu> {
 
     fn mlp(&self, x: &[f32], scratch: &mut Scratch) -> Result<()> {
         let mut normed = std::mem::take(&mut scratch.normed);
-        let x = self.normed(&self.ffn_norm, x, &mut normed);
+        let x = self.normed(self.ffn_norm.as_ref(), x, &mut normed);
         match &self.mlp {
             Mlp::One(mlp) => mlp.forward(x, scratch)?,
             Mlp::Mixture(mixture) => scratch.out = mixture.forward(x, scratch)?,

@@ -2,6 +2,7 @@
 
 use super::block::{Backend, Block, Gated, Mixture, Mlp};
 use super::config::LayerKind;
+use super::form::{Form, Mend};
 use super::frame::Frame;
 use super::run::Run;
 use super::weights::{Stack, Weights};
@@ -74,12 +75,33 @@ impl Block<Graph> {
         &self,
         x: &Tensor,
         frame: &Frame,
+        form: Form,
         memory: Option<(&mut Option<Memory>, &[usize])>,
     ) -> candle_core::Result<Tensor> {
-        let mixed = self.attention(&self.normed(&self.attn_norm, x)?, frame, memory)?;
-        let x = self.add(x, &self.normed(&self.post_attention_norm, &mixed)?)?;
-        let out = self.mlp.forward(&self.normed(&self.ffn_norm, &x)?)?;
-        self.add(&x, &self.normed(&self.post_ffw_norm, &out)?)
+        let mut x = x.clone();
+        if form.attention {
+            let mixed = self.attention(&self.normed(&self.attn_norm, &x)?, frame, memory)?;
+            x = self.add(&x, &self.normed(&self.post_attention_norm, &mixed)?)?;
+        }
+        if form.mlp {
+            let mut out = self.mlp.forward(&self.normed(&self.ffn_norm, &x)?)?;
+            if let Some(Mend::Linear(map)) = form.mend {
+                let map = map.tensor(out.device())?.to_dtype(out.dtype())?;
+                out = out.broadcast_matmul(&map)?;
+            }
+            let out = match form.mend {
+                Some(Mend::Norm(weight)) => {
+                    let weight = Tensor::from_slice(weight, weight.len(), out.device())?;
+                    self.normed(&Some(weight.to_dtype(out.dtype())?), &out)?
+                }
+                _ => self.normed(&self.post_ffw_norm, &out)?,
+            };
+            x = self.add(&x, &out)?;
+        }
+        match form.mend {
+            Some(Mend::Scale(factor)) => x * f64::from(*factor),
+            _ => Ok(x),
+        }
     }
 
     fn add(&self, x: &Tensor, out: &Tensor) -> candle_core::Result<Tensor> {

@@ -9,6 +9,7 @@ mod block;
 mod cache;
 mod config;
 mod cpu;
+mod form;
 mod frame;
 mod graph;
 mod head;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use cache::KvCache;
 pub use config::{Config, Experts, LayerKind};
+pub use form::{Form, LinearMap, Mend};
 pub use frame::Frame;
 pub use head::Logits;
 pub use kernels::{exp_sum, largest};
@@ -30,9 +32,12 @@ pub use run::Run;
 use crate::arch::{Arch, RopeScaling};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, ensure};
+use block::Block;
 use cache::Held;
 use candle_core::{Device, Tensor};
+use cpu::Cpu;
 use head::Head;
+use kernels::Store;
 use layers::{Layer, Layers};
 use resources::Division;
 use rotary::Rotary;
@@ -146,40 +151,41 @@ impl Model {
     /// # Errors
     /// A layer that does not exist or cannot be read; what candle reports.
     pub fn layer(&self, index: usize, hidden: &Tensor, frame: &Frame) -> Result<Tensor> {
-        let layer = self.layers.get(index)?;
-        let states = hidden.dim(0)?;
-        match &*layer {
-            Layer::Graph(block) => Ok(block.forward(hidden, frame, None)?),
-            Layer::Cpu(block) => {
-                let mut own = KvCache::default();
-                let bases: Vec<usize> = (0..states).map(|_| own.reserve(frame.columns())).collect();
-                let mut store = block.shape.store();
-                store.grow(own.columns());
-                let x = hidden.flatten_all()?.to_vec1::<f32>()?;
-                let x = block.forward(x, frame, &mut store, &bases)?;
-                Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
-            }
-        }
+        self.layer_as(index, Form::WHOLE, hidden, frame, None)
     }
 
-    /// The same with keys and values that stay: the frame's columns of state i are the cache's from
-    /// `bases[i]` on. What a frame sees must have been written there before.
+    /// The same in some form; with keys and values that stay, if there is a cache: the frame's columns
+    /// of state i are the cache's from `bases[i]` on. What a frame sees must have been written there
+    /// before.
     ///
     /// # Errors
     /// As of [`Self::layer`]; a number of bases that is not that of the states.
-    pub fn layer_with(
+    pub fn layer_as(
         &self,
         index: usize,
+        form: Form,
         hidden: &Tensor,
         frame: &Frame,
-        cache: &mut KvCache,
-        bases: &[usize],
+        kept: Option<(&mut KvCache, &[usize])>,
     ) -> Result<Tensor> {
+        let layer = self.layers.get(index)?;
+        let Some((cache, bases)) = kept else {
+            return match &*layer {
+                Layer::Graph(block) => Ok(block.forward(hidden, frame, form, None)?),
+                Layer::Cpu(block) => {
+                    let mut own = KvCache::default();
+                    let states = 0..hidden.dim(0)?;
+                    let bases: Vec<usize> = states.map(|_| own.reserve(frame.columns())).collect();
+                    let mut store = block.shape.store();
+                    store.grow(own.columns());
+                    on_cpu(block, form, hidden, frame, &mut store, &bases)
+                }
+            };
+        };
         ensure!(
             hidden.dim(0)? == bases.len(),
             "each state needs its columns"
         );
-        let layer = self.layers.get(index)?;
         let last = bases.iter().max().copied().unwrap_or(0);
         cache.reach(last + frame.columns());
         match &*layer {
@@ -188,7 +194,7 @@ impl Model {
                     Some(Held::Graph(memory)) => Some(memory),
                     _ => None,
                 };
-                let out = block.forward(hidden, frame, Some((&mut memory, bases)))?;
+                let out = block.forward(hidden, frame, form, Some((&mut memory, bases)))?;
                 cache.held = memory.map(Held::Graph);
                 Ok(out)
             }
@@ -198,10 +204,9 @@ impl Model {
                     _ => block.shape.store(),
                 };
                 store.grow(cache.columns());
-                let x = hidden.flatten_all()?.to_vec1::<f32>()?;
-                let x = block.forward(x, frame, &mut store, bases)?;
+                let out = on_cpu(block, form, hidden, frame, &mut store, bases)?;
                 cache.held = Some(Held::Cpu(store));
-                Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
+                Ok(out)
             }
         }
     }
@@ -260,4 +265,17 @@ impl Model {
     pub fn device(&self) -> &Device {
         self.weights.device()
     }
+}
+
+fn on_cpu(
+    block: &Block<Cpu>,
+    form: Form,
+    hidden: &Tensor,
+    frame: &Frame,
+    store: &mut Store,
+    bases: &[usize],
+) -> Result<Tensor> {
+    let x = hidden.flatten_all()?.to_vec1::<f32>()?;
+    let x = block.forward(x, frame, form, store, bases)?;
+    Ok(Tensor::from_vec(x, hidden.shape(), hidden.device())?)
 }
