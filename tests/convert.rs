@@ -40,6 +40,7 @@ fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result
     let request = Request {
         checkpoint: &checkpoint,
         keep: &KeepSet::all(arch.n_layers(&checkpoint).unwrap()),
+        edits: &Default::default(),
         target,
         outtype,
         max_shard_bytes: None,

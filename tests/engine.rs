@@ -94,6 +94,7 @@ fn write_gguf(checkpoint: &Checkpoint, keep: &KeepSet, outtype: &str, target: &P
     let request = Request {
         checkpoint,
         keep,
+        edits: &Default::default(),
         target,
         outtype: outtype.parse().unwrap(),
         max_shard_bytes: None,

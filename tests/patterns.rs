@@ -147,6 +147,7 @@ fn prune(source: &Path, target: &Path, keep: &KeepSet, layer_arrays: bool) {
     let request = Request {
         checkpoint: &checkpoint,
         keep,
+        edits: &Default::default(),
         target,
         outtype: OutType::Only(DType::F32),
         tokenizer_pre: None,

@@ -199,6 +199,7 @@ impl Args {
         let request = Request {
             checkpoint,
             keep,
+            edits: &Default::default(),
             target: &self.output,
             outtype: self.types.outtype(),
             quantise: self.types.quantise(imatrix.as_ref()),

@@ -88,6 +88,16 @@ pub(crate) fn to_f32(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Vec<
     })
 }
 
+/// Whether [`to_f32`] reads a type.
+pub(super) fn is_readable(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F64) || ggml_dtype(dtype).is_ok()
+}
+
+/// Whether [`from_f32`] writes a type.
+pub(super) fn is_writable(dtype: DType) -> bool {
+    from_f32(&[], dtype).is_ok()
+}
+
 /// Writes f32 rows in a float type.
 ///
 /// # Errors

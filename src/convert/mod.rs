@@ -1,5 +1,7 @@
 //! The same model in the other format: names, row orders, element types, metadata, tokenizer.
 
+mod conversion;
+mod edit;
 mod element;
 mod metadata;
 mod outtype;
@@ -7,6 +9,7 @@ pub mod quantise;
 mod tensors;
 pub mod vocabulary;
 
+pub use edit::{Edit, Edits};
 pub use element::to_tensor;
 pub(crate) use element::{to_f32, to_quantised};
 pub use metadata::{QUANTIZATION_VERSION, file_type, gguf_metadata, hf_config, torch_name};

@@ -33,6 +33,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         Target::Gguf,
         request.outtype,
         request.quantise,
+        request.edits,
     )?;
     let parts = Parts::new(request.target, &tensors, request.max_shard_bytes)?;
     let sources: Vec<&Path> = checkpoint.files().collect();

@@ -55,6 +55,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         Target::HuggingFace,
         request.outtype,
         request.quantise,
+        request.edits,
     )?;
     let provenance = Provenance::of(request, arch)?;
     let (mut config, mut beside) = match (checkpoint.hf(), checkpoint.gguf()) {

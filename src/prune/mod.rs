@@ -10,8 +10,8 @@ pub use provenance::Provenance;
 use crate::arch::{Arch, KeepSet};
 use crate::checkpoint::gguf::names_a_part;
 use crate::checkpoint::{Checkpoint, Format, check_target, check_target_folder};
-use crate::convert::OutType;
 use crate::convert::quantise::Quantise;
+use crate::convert::{Edits, OutType};
 use crate::model::Config;
 use anyhow::{Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub struct Request<'a> {
     pub keep: &'a KeepSet,
     /// Where to; the extension says the format.
     pub target: &'a Path,
+    /// What becomes of some weights, beside being copied or converted.
+    pub edits: &'a Edits,
     /// The element type of the matrices.
     pub outtype: OutType,
     /// Into how large files the tensors are dealt out: absent, one GGUF file, or a folder's usual

@@ -115,6 +115,7 @@ fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
     let request = Request {
         checkpoint,
         keep,
+        edits: &Default::default(),
         target,
         outtype: OutType::Keep,
         quantise: Default::default(),

@@ -96,6 +96,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
         let request = Request {
             checkpoint: &checkpoint,
             keep: &keep,
+            edits: &Default::default(),
             target: &target,
             outtype: OutType::Keep,
             max_shard_bytes: None,

@@ -80,6 +80,7 @@ pub fn convert(
     let request = Request {
         checkpoint: &checkpoint,
         keep: &KeepSet::without(n_layers, dropped)?,
+        edits: &Default::default(),
         target,
         outtype,
         max_shard_bytes: None,

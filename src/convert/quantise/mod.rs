@@ -69,6 +69,17 @@ pub fn encode(
     Ok(out)
 }
 
+/// Whether [`encode`] writes a type.
+pub fn is_writable(dtype: DType) -> bool {
+    let none = Rows {
+        values: &[],
+        columns: 0,
+        importance: None,
+        out: &mut [],
+    };
+    encode_rows(none, dtype)
+}
+
 struct Rows<'a> {
     values: &'a [f32],
     columns: usize,
