@@ -73,6 +73,7 @@ impl Edits {
         let places: HashMap<String, (&TensorInfo, Option<Slot>)> = checkpoint
             .tensors()
             .iter()
+            .filter(|info| !arch.ignores(&info.name))
             .map(|info| (info, arch.slot(&info.name)))
             .map(|(info, slot)| (place_name(info, slot), (info, slot)))
             .collect();
