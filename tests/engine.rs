@@ -232,6 +232,60 @@ fn too_little_memory_is_an_error_that_says_how_much_it_takes() {
     assert!(error.to_string().contains("give --memory"), "{error}");
 }
 
+/// KL(p ‖ q) of two rows of logits, in f64.
+fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let norm = |row: &[f32]| row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+    let (norm_p, norm_q) = (norm(p), norm(q));
+    let term = |(&p, &q): (&f32, &f32)| {
+        let log_p = f64::from(p) - norm_p;
+        log_p.exp() * (log_p - (f64::from(q) - norm_q))
+    };
+    p.iter().zip(q).map(term).sum()
+}
+
+#[test]
+fn the_distance_to_the_original_is_the_divergence_of_the_predictions_of_each_token() {
+    let (model, tokenizer) = fixture();
+    let suite = suite();
+    let questions = asked(&suite, &tokenizer);
+    let masks = masks(model.n_layers());
+    let engine = Engine::new(&model);
+    let original = engine.reference(&questions, &Silent).unwrap();
+    let found = engine
+        .compare(&questions, &masks, &original, &Silent)
+        .unwrap();
+    let plain = engine.likelihoods(&questions, &masks, &Silent).unwrap();
+    let mut largest = 0f64;
+    for (mask, (answers, plain)) in masks.iter().zip(found.iter().zip(&plain)) {
+        for (question, (found, plain)) in questions.iter().zip(answers.iter().zip(plain)) {
+            for (candidate, (found, plain)) in
+                question.candidates.iter().zip(found.iter().zip(plain))
+            {
+                assert_eq!(found.likelihood, *plain);
+                let text = [&candidate.prompt[..], &candidate.tokens].concat();
+                let rows = |keep: &[usize]| {
+                    let logits = model.forward(&text, keep).unwrap();
+                    logits.to_vec2::<f32>().unwrap()
+                };
+                let all = KeepSet::all(model.n_layers());
+                let (before, after) = (rows(all.layers()), rows(mask.layers()));
+                let at = candidate.prompt.len() - 1..text.len() - 1;
+                let sum: f64 = at.map(|i| divergence(&before[i], &after[i])).sum();
+                let error = (found.divergence - sum).abs();
+                assert!(error < 1e-4 * sum.max(1.0), "{} {sum}", found.divergence);
+                largest = largest.max(sum);
+            }
+        }
+    }
+    assert!(largest > 1.0);
+    assert!(
+        found[0]
+            .iter()
+            .flatten()
+            .all(|found| found.divergence < 1e-6)
+    );
+}
+
 #[test]
 fn observing_says_in_which_row_each_prompt_ends() {
     let (model, tokenizer) = fixture();

@@ -3,9 +3,10 @@
 use super::Progress;
 use super::mask::Mask;
 use super::pack::{Pack, Text, packs};
-use super::pass::{Pass, layer_passes};
+use super::pass::{Pass, State, layer_passes};
 use super::question::Candidate;
 use super::score::likelihoods;
+use super::tree::TokenTree;
 use crate::model::Model;
 use anyhow::Result;
 use candle_core::Tensor;
@@ -21,7 +22,7 @@ pub struct Likelihood {
 
 /// Likelihoods of questions' candidates under keep sets.
 pub struct Engine<'m> {
-    model: &'m Model,
+    pub(super) model: &'m Model,
 }
 
 impl<'m> Engine<'m> {
@@ -104,6 +105,21 @@ impl<'m> Engine<'m> {
         Ok(all)
     }
 
+    /// The states behind the last layer of all candidates on one tree.
+    pub(super) fn last_states<M: Mask>(
+        &self,
+        tree: &TokenTree,
+        masks: &[M],
+        progress: &dyn Progress,
+    ) -> Result<Vec<State>> {
+        let frame = self.model.frame(tree.runs())?;
+        let mut pass = Pass::new(self.model, masks, frame, tree.tokens())?;
+        for layer in 0..self.model.n_layers() {
+            pass.layer(layer, None, progress)?;
+        }
+        Ok(pass.states)
+    }
+
     /// How many of these portions one reading of the layers serves, at least one: more of them bring
     /// nothing where the layers are in memory.
     pub fn at_once<Q: AsRef<[Candidate]>, M: Mask>(&self, portions: &[&[Q]], masks: &[M]) -> usize {
@@ -134,7 +150,7 @@ impl<'m> Engine<'m> {
     }
 }
 
-fn scored<Q: AsRef<[Candidate]>>(questions: &[Q]) -> Vec<Pack<'_>> {
+pub(super) fn scored<Q: AsRef<[Candidate]>>(questions: &[Q]) -> Vec<Pack<'_>> {
     packs(questions.iter().map(|question| Text {
         candidates: question.as_ref(),
         prompt: &[],

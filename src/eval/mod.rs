@@ -1,6 +1,7 @@
 //! Asking: items become token sequences, the mask engine gives their log-probabilities under any
 //! number of keep sets at once, and greedy generation gives the text.
 
+mod divergence;
 mod engine;
 mod generate;
 mod judge;
@@ -19,6 +20,7 @@ mod summary;
 mod tasks;
 mod tree;
 
+pub use divergence::{Compared, Reference};
 pub use engine::{Engine, Likelihood};
 pub use generate::{Generated, Reply, generate};
 pub use judge::{Measured, accepts, judge};

@@ -3,7 +3,7 @@
 use super::engine::Likelihood;
 use super::pack::{Ask, Pack};
 use super::pass::State;
-use crate::model::{Logits, Model, exp_sum, largest};
+use crate::model::{Logits, Model, exp_gap, exp_sum, largest};
 use anyhow::Result;
 use candle_core::{Device, IndexOp, Tensor};
 use candle_transformers::generation::LogitsProcessor;
@@ -80,9 +80,7 @@ pub(super) fn likelihoods(
     let mut rows = 0;
     for (pack, states) in packs.iter().zip(states) {
         let asked = pack.asked();
-        let mut nodes: Vec<usize> = asked.iter().map(|ask| ask.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
+        let nodes = predicting(&asked);
         let mut masks = Vec::with_capacity(states.len());
         for state in states.into_iter().filter(|_| !nodes.is_empty()) {
             let row = |ask: &Ask| rows + nodes.binary_search(&ask.node).unwrap_or(0);
@@ -109,8 +107,16 @@ pub(super) fn likelihoods(
     Ok(jobs.into_iter().map(job).collect())
 }
 
+/// The nodes after which a token is asked for, in order.
+pub(super) fn predicting(asked: &[Ask]) -> Vec<usize> {
+    let mut nodes: Vec<usize> = asked.iter().map(|ask| ask.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
+}
+
 /// Sums tokens by candidate.
-fn collect(
+pub(super) fn collect(
     pack: &Pack,
     asked: &[Ask],
     found: &mut impl Iterator<Item = Likelihood>,
@@ -134,26 +140,121 @@ fn collect(
 /// The log-probability of tokens after rows of [rows, hidden_size]: of (row, token), and whether the
 /// token is the likeliest.
 fn log_probs(model: &Model, hidden: &Tensor, wanted: &[(usize, u32)]) -> Result<Vec<Likelihood>> {
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    order.sort_by_key(|&i| wanted[i].0);
-    let mut logits_wanted = vec![f32::NEG_INFINITY; wanted.len()];
+    let mut found = Wanted::new(wanted);
+    let rows = rows(model, hidden, |logits| found.look(logits))?;
+    Ok(found.likelihoods(&rows))
+}
+
+/// The same, and how far rows are from the original's: the first `n` rows are the original's, and
+/// every `n` rows after them another candidate's at the same places. Of each of these rows
+/// KL(original ‖ candidate), nats.
+pub(super) fn compared(
+    model: &Model,
+    hidden: &Tensor,
+    n: usize,
+    wanted: &[(usize, u32)],
+) -> Result<(Vec<Likelihood>, Vec<f64>)> {
+    let mut found = Wanted::new(wanted);
+    let mut gaps = vec![Gap::NONE; hidden.dim(0)?.saturating_sub(n)];
+    // The original's logits for the tokens at hand, [n, tokens].
+    let mut original = Vec::new();
     let rows = rows(model, hidden, |logits| {
-        let from = order.partition_point(|&i| wanted[i].0 < logits.rows.start);
-        let to = order.partition_point(|&i| wanted[i].0 < logits.rows.end);
-        for &i in &order[from..to] {
-            let (row, token) = wanted[i];
+        found.look(logits);
+        let tokens = logits.tokens().max(1);
+        let of_original = n.saturating_sub(logits.rows.start).min(logits.rows.len());
+        let (firsts, others) = logits.values.split_at(of_original * tokens);
+        if logits.rows.start == 0 {
+            original.clear();
+        }
+        original.extend_from_slice(firsts);
+        let at = (logits.rows.start + of_original).saturating_sub(n);
+        gaps[at..]
+            .par_iter_mut()
+            .zip(others.par_chunks_exact(tokens))
+            .enumerate()
+            .for_each(|(i, (gap, other))| {
+                let row = (at + i) % n * tokens;
+                gap.add(&original[row..row + tokens], other);
+            });
+    })?;
+    let gap = |(i, gap): (usize, Gap)| gap.divergence(&rows[i % n], &rows[i + n]);
+    let gaps = gaps.into_iter().enumerate().map(gap).collect();
+    Ok((found.likelihoods(&rows), gaps))
+}
+
+/// Tokens whose logits after some rows are wanted.
+struct Wanted<'w> {
+    wanted: &'w [(usize, u32)],
+    /// By row.
+    order: Vec<usize>,
+    logits: Vec<f32>,
+}
+
+impl<'w> Wanted<'w> {
+    fn new(wanted: &'w [(usize, u32)]) -> Self {
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_by_key(|&i| wanted[i].0);
+        Self {
+            logits: vec![f32::NEG_INFINITY; wanted.len()],
+            wanted,
+            order,
+        }
+    }
+
+    fn look(&mut self, logits: &Logits) {
+        let before = |row: usize| self.order.partition_point(|&i| self.wanted[i].0 < row);
+        let mine = before(logits.rows.start)..before(logits.rows.end);
+        for &i in &self.order[mine] {
+            let (row, token) = self.wanted[i];
             let token = (token as usize).checked_sub(logits.first_token);
             if let Some(token) = token.filter(|&token| token < logits.tokens()) {
                 let row = row - logits.rows.start;
-                logits_wanted[i] = logits.values[row * logits.tokens() + token];
+                self.logits[i] = logits.values[row * logits.tokens() + token];
             }
         }
-    })?;
-    let likelihood = |(&(row, _), logit): (&(usize, u32), f32)| Likelihood {
-        log_prob: f64::from(logit) - rows[row].norm(),
-        greedy: logit >= rows[row].highest,
+    }
+
+    fn likelihoods(&self, rows: &[Row]) -> Vec<Likelihood> {
+        let likelihood = |(&(row, _), &logit): (&(usize, u32), &f32)| Likelihood {
+            log_prob: f64::from(logit) - rows[row].norm(),
+            greedy: logit >= rows[row].highest,
+        };
+        self.wanted
+            .iter()
+            .zip(&self.logits)
+            .map(likelihood)
+            .collect()
+    }
+}
+
+/// How far a row of logits is from the original's, as far as they were seen.
+#[derive(Clone, Copy)]
+struct Gap {
+    /// Σ e^(original − highest) · (original − other).
+    sum: f64,
+    /// The original's highest.
+    highest: f32,
+}
+
+impl Gap {
+    const NONE: Self = Self {
+        sum: 0.0,
+        highest: f32::NEG_INFINITY,
     };
-    Ok(wanted.iter().zip(logits_wanted).map(likelihood).collect())
+
+    fn add(&mut self, original: &[f32], other: &[f32]) {
+        let highest = largest(original);
+        if highest > self.highest {
+            self.sum *= f64::from(self.highest - highest).exp();
+            self.highest = highest;
+        }
+        self.sum += f64::from(exp_gap(original, other, self.highest));
+    }
+
+    /// Σ p (ln p − ln q) = Σ p (a − b) − ln Σ e^a + ln Σ e^b, never below 0 but for rounding.
+    fn divergence(self, original: &Row, other: &Row) -> f64 {
+        (self.sum / original.sum - original.norm() + other.norm()).max(0.0)
+    }
 }
 
 /// The token after each row of [rows, hidden_size]: drawn, where something draws, else the likeliest.

@@ -25,7 +25,7 @@ pub use config::{Config, Experts, LayerKind};
 pub use form::{Form, LinearMap, Mend};
 pub use frame::Frame;
 pub use head::Logits;
-pub use kernels::{exp_sum, largest};
+pub use kernels::{exp_gap, exp_sum, largest};
 pub use resources::{Compute, Resources};
 pub use run::Run;
 

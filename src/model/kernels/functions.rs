@@ -110,6 +110,23 @@ pub fn exp_sum(row: &[f32]) -> (f32, f32) {
     (lanes.iter().sum(), highest)
 }
 
+/// Σ e^(a − highest) · (a − b) over two rows.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub fn exp_gap(a: &[f32], b: &[f32], highest: f32) -> f32 {
+    const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
+    let ((chunks, rest), (others, other_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut lanes = [0.0f32; 8];
+    for (a, b) in chunks.iter().zip(others) {
+        for ((lane, &a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane = multiply_add::<FUSED>(exp::<FUSED>(a - highest), a - b, *lane);
+        }
+    }
+    for ((lane, &a), b) in lanes.iter_mut().zip(rest).zip(other_rest) {
+        *lane = multiply_add::<FUSED>(exp::<FUSED>(a - highest), a - b, *lane);
+    }
+    lanes.iter().sum()
+}
+
 /// x / √(mean x² + eps) · weight to `out`, for each row of as many numbers as there are weights.
 pub(in crate::model) fn normalise(x: &[f32], weight: &[f32], eps: f32, out: &mut Vec<f32>) {
     let width = weight.len().max(1);

@@ -12,6 +12,6 @@ mod store;
 
 pub(super) use attention::Attention;
 pub(super) use functions::{Rotation, add, gate, normalise, rotate};
-pub use functions::{exp_sum, largest};
+pub use functions::{exp_gap, exp_sum, largest};
 pub(super) use panels::Panels;
 pub(super) use store::{Source, Store};
