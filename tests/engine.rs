@@ -295,8 +295,8 @@ fn observing_says_in_which_row_each_prompt_ends() {
     let mut seen = Vec::new();
     let all = [KeepSet::all(model.n_layers())];
     Engine::new(&model)
-        .observe(&[&questions], &all, &Silent, |at, _, after, ends| {
-            for &(question, row) in ends.iter().filter(|_| at == layer) {
+        .observe(&[&questions], &all, &Silent, |at, _, after, rows| {
+            for &(question, row) in rows.ends.iter().filter(|_| at == layer) {
                 seen.push((question, after.get(row)?.to_vec1::<f32>()?));
             }
             Ok(())

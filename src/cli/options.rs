@@ -1,12 +1,18 @@
 //! Options that several subcommands share.
 
-use crate::arch::{Arch, Layers};
+use super::bytes::ByteSize;
+use crate::arch::{Arch, KeepSet, Layers};
 use crate::checkpoint::{Checkpoint, check_target};
 use crate::convert::OutType;
 use crate::convert::quantise::{Imatrix, Quantise};
 use crate::convert::vocabulary::ChatTemplate;
-use crate::eval::{Asking, Question, questions};
-use crate::plan::{Budget, Preserve};
+use crate::eval::{Asking, Progress, Question, questions};
+use crate::importance::Profile;
+use crate::plan::compensation::Heal;
+use crate::plan::{
+    Budget, Chosen, METHODS, Material, Measure, Method, Preserve, Retention, Scope, Size, Wishes,
+    choose, method,
+};
 use crate::suite::harness::{self, Fetching};
 use crate::suite::{Item, Protocol, Role, Split, Suite, Task};
 use anyhow::{Context, Result, ensure};
@@ -152,35 +158,138 @@ pub(super) struct ChoiceOptions {
     /// A family to preserve (knowledge, retrieval, reasoning, language); may be repeated
     #[arg(long, value_name = "FAMILY[=WEIGHT]", value_delimiter = ',')]
     pub(super) preserve: Vec<Preserve>,
+    /// What every other family must retain in the search: 0.8 is four fifths of what the original
+    /// does above guessing
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    floor: Option<f64>,
+    /// How the layers are chosen; see the list below
+    #[arg(long, default_value = "iterative", value_parser = known_method)]
+    method: &'static dyn Method,
+    /// What the search looks at: the answers' scores, how far predictions are from the original's,
+    /// or both
+    #[arg(long, value_enum, default_value_t = Measure::Both)]
+    measure: Measure,
+    /// What makes up for missing layers: nothing, one factor a cut, or one linear map a cut, folded
+    /// into the layers that stay. Without it, whichever loses least
+    #[arg(long, value_enum)]
+    heal: Option<Heal>,
     /// Items of each family that choose the layers
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(super) select_items: usize,
-    /// Layers, or groups of layers that go together, tried at each step
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    select_items: usize,
+    /// Layers, groups of layers or swaps tried at each step
     #[arg(long, value_name = "N", default_value_t = 6)]
-    pub(super) candidates: usize,
+    candidates: usize,
+    /// Generations of --method evolution, at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    generations: usize,
+    /// Of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// Let the first and the last layer go too
     #[arg(long)]
-    pub(super) free_ends: bool,
+    free_ends: bool,
     /// Allow sets that break an architecture's pattern, for runtimes that read one flag a layer
     /// (llama.cpp since 2026-09-17, transformers)
     #[arg(long)]
     pub(super) needs_layer_arrays: bool,
 }
 
-impl ChoiceOptions {
-    /// What may be searched of a model whose depth is decided. Checked before any work.
-    pub(super) fn budget(&self, layers: &Layers, keep: usize) -> Result<Budget> {
-        let budget = Budget {
-            keep,
-            candidates: self.candidates,
-            free_ends: self.free_ends,
+fn share(text: &str) -> Result<f64> {
+    let share: f64 = text
+        .parse()
+        .with_context(|| format!("'{text}' is no share"))?;
+    ensure!(
+        (0.0..=1.0).contains(&share),
+        "a share lies between 0 and 1, not at {share}"
+    );
+    Ok(share)
+}
+
+fn known_method(name: &str) -> Result<&'static dyn Method> {
+    method(name).with_context(|| {
+        let names: Vec<&str> = METHODS.iter().map(|method| method.name()).collect();
+        format!("'{name}' is no method: {}", names.join(", "))
+    })
+}
+
+/// The methods, for --help.
+pub(super) fn methods() -> String {
+    let line = |method: &&dyn Method| format!("\n  {:<12} {}", method.name(), method.about());
+    let lines: String = METHODS.iter().map(line).collect();
+    format!("Methods:{lines}")
+}
+
+/// Items of each family that tell whether the original is above chance, and that cuts are mended by.
+const CALIBRATE_ITEMS: usize = 32;
+
+/// All that a choice is made with, but the profile.
+pub(super) struct Chooser<'c> {
+    pub(super) choice: &'c ChoiceOptions,
+    pub(super) suite: &'c Suite,
+    pub(super) asked: &'c SuiteOptions,
+    pub(super) budget: Budget,
+    pub(super) curve: bool,
+    pub(super) size: &'c dyn Fn(&KeepSet) -> Result<Size>,
+}
+
+impl Chooser<'_> {
+    /// Chooses the layers of a loaded model.
+    pub(super) fn choose(
+        self,
+        subject: &Subject,
+        profile: &Profile,
+        progress: &dyn Progress,
+    ) -> Result<Chosen> {
+        let choice = self.choice;
+        let layers = choice.layers(&subject.checkpoint)?;
+        let select =
+            self.asked
+                .questions(self.suite, subject, Split::Select, choice.select_items)?;
+        let calibrate = calibrate(self.asked, self.suite, subject)?;
+        let wishes = Wishes {
+            preserve: &choice.preserve,
+            floor: choice.floor,
+            measure: choice.measure,
+            method: choice.method,
+            heal: choice.heal,
+            budget: self.budget,
+            curve: self.curve,
+            free_ends: choice.free_ends,
+            candidates: choice.candidates,
+            seed: choice.seed,
+            generations: choice.generations,
         };
-        budget.check(layers)?;
-        Ok(budget)
+        let material = Material {
+            model: &subject.model,
+            tokenizer: &subject.tokenizer,
+            layers: &layers,
+            profile,
+            calibrate: &calibrate,
+            select: &select,
+            size: self.size,
+        };
+        choose(&wishes, &material, progress)
+    }
+}
+
+/// The questions that tell what can be measured, and that cuts are mended by.
+pub(super) fn calibrate<'s>(
+    asked: &SuiteOptions,
+    suite: &'s Suite,
+    subject: &Subject,
+) -> Result<Vec<Question<'s>>> {
+    asked.questions(suite, subject, Split::Calibrate, CALIBRATE_ITEMS)
+}
+
+impl ChoiceOptions {
+    /// Checks, before any work, that a model's pattern has a set of so many layers.
+    pub(super) fn check_depth(&self, checkpoint: &Checkpoint, keep: usize) -> Result<()> {
+        let layers = self.layers(checkpoint)?;
+        Scope::new(&layers, self.free_ends).check(keep)
     }
 
     /// The pattern of a model's layers, as far as it binds the choice.
-    pub(super) fn layers(&self, checkpoint: &Checkpoint) -> Result<Layers<'static>> {
+    fn layers(&self, checkpoint: &Checkpoint) -> Result<Layers<'static>> {
         let layers = Arch::of(checkpoint)?.layers(checkpoint)?;
         Ok(layers.by_arrays(self.needs_layer_arrays))
     }
@@ -200,26 +309,74 @@ impl ChoiceOptions {
 }
 
 /// How many layers stay.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone)]
 #[group(required = false, multiple = false)]
 pub(super) struct Depth {
     /// Layers that stay
     #[arg(long, value_name = "N")]
-    pub(super) keep: Option<usize>,
+    keep: Option<usize>,
     /// Layers that go
     #[arg(long, value_name = "N")]
-    pub(super) drop: Option<usize>,
+    drop: Option<usize>,
+    /// As many layers as fit into a file of this size, like 600MB
+    #[arg(long, value_name = "SIZE")]
+    max_size: Option<ByteSize>,
+    /// As many layers as so many parameters allow, like 1.5B
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_params: Option<u64>,
+    /// As many layers as leave a token this much less work, like 1.3
+    #[arg(long, value_name = "FACTOR", value_parser = speedup)]
+    speedup: Option<f64>,
+    /// The fewest layers with which a family retains a share; may be repeated
+    #[arg(long, value_name = "FAMILY=SHARE", value_delimiter = ',')]
+    min_retention: Vec<Retention>,
+}
+
+fn count(text: &str) -> Result<u64> {
+    let wanted = || format!("'{text}' is no number of parameters: write it like 500M or 1.5B");
+    let units = [('K', 1e3), ('M', 1e6), ('B', 1e9), ('T', 1e12)];
+    let unit = units
+        .iter()
+        .find(|(unit, _)| text.to_uppercase().ends_with(*unit));
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().ok().with_context(wanted)?;
+    let number = number * unit.map_or(1.0, |(_, factor)| *factor);
+    ensure!(number >= 1.0 && number < 1e18, "{}", wanted());
+    Ok(number as u64)
+}
+
+fn speedup(text: &str) -> Result<f64> {
+    let factor: f64 = text
+        .parse()
+        .with_context(|| format!("'{text}' is no factor"))?;
+    ensure!(
+        factor > 1.0 && factor.is_finite(),
+        "a speedup is more than 1, not {factor}"
+    );
+    Ok(factor)
 }
 
 impl Depth {
-    /// Layers that stay of `n_layers`.
-    pub(super) fn kept(self, n_layers: usize) -> Result<usize> {
-        let keep = match (self.keep, self.drop) {
-            (Some(keep), _) => keep,
-            (None, Some(drop)) => n_layers
-                .checked_sub(drop)
-                .with_context(|| format!("--drop {drop}: the model has only {n_layers} layers"))?,
-            (None, None) => anyhow::bail!("say how many layers stay: --keep N or --drop N"),
+    /// What bounds the depth of a model of `n_layers`; where nothing is said, the curve's knee.
+    pub(super) fn budget(&self, n_layers: usize) -> Result<Budget> {
+        let keep =
+            match (self.keep, self.drop) {
+                (Some(keep), _) => Some(keep),
+                (None, Some(drop)) => Some(n_layers.checked_sub(drop).with_context(|| {
+                    format!("--drop {drop}: the model has only {n_layers} layers")
+                })?),
+                (None, None) => None,
+            };
+        let Some(keep) = keep else {
+            return Ok(match (self.max_size, self.max_params, self.speedup) {
+                (Some(size), ..) => Budget::Bytes(size.bytes()),
+                (_, Some(params), _) => Budget::Params(params),
+                (.., Some(factor)) => Budget::Speedup(factor),
+                _ if !self.min_retention.is_empty() => {
+                    Budget::Retention(self.min_retention.clone())
+                }
+                _ => Budget::Knee,
+            });
         };
         ensure!(
             keep > 0,
@@ -229,7 +386,7 @@ impl Depth {
             keep <= n_layers,
             "--keep {keep}: the model has only {n_layers} layers"
         );
-        Ok(keep)
+        Ok(Budget::Keep(keep))
     }
 }
 

@@ -2,21 +2,42 @@
 
 use super::Passed;
 use super::machine::MachineOptions;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, check_json, read_json, write_json};
+use super::options::{
+    ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, check_json, methods, read_json,
+    write_json,
+};
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
-use crate::eval::Progress;
+use crate::arch::KeepSet;
+use crate::checkpoint::Checkpoint;
+use crate::convert::Target;
+use crate::convert::quantise::Imatrix;
 use crate::importance::Profile;
-use crate::plan::{Objective, Plan, measurable, search};
+use crate::plan::Size;
+use crate::prune::planned;
 use crate::report::terminal;
-use crate::suite::{Split, Suite};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  slim plan profile.json --model model.gguf --keep 24 --preserve retrieval -o plan.json"
+    after_help = "Examples:
+  slim plan profile.json --model model.gguf --keep 24 --preserve retrieval -o plan.json
+  slim plan profile.json --model model.gguf --max-size 600MB --outtype q4_k_m -o plan.json
+  slim plan profile.json --model model.gguf --min-retention knowledge=0.9 -o plan.json
+  slim plan profile.json --model model.gguf --curve
+
+Without a depth, the knee of the measured curve of loss over depth is taken.",
+    after_long_help = format!("Examples:
+  slim plan profile.json --model model.gguf --keep 24 --preserve retrieval -o plan.json
+  slim plan profile.json --model model.gguf --max-size 600MB --outtype q4_k_m -o plan.json
+  slim plan profile.json --model model.gguf --min-retention knowledge=0.9 -o plan.json
+  slim plan profile.json --model model.gguf --curve
+
+Without a depth, the knee of the measured curve of loss over depth is taken.
+
+{}", methods())
 )]
 pub(super) struct Args {
     /// A profile that `slim score` wrote
@@ -29,6 +50,11 @@ pub(super) struct Args {
     output: Option<PathBuf>,
     #[command(flatten)]
     depth: Depth,
+    /// Measure every depth: what each family retains, against size and speed
+    #[arg(long)]
+    curve: bool,
+    #[command(flatten)]
+    types: TypeOptions,
     #[command(flatten)]
     suite: SuiteOptions,
     #[command(flatten)]
@@ -42,6 +68,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     check_json(args.output.as_ref(), &[&args.model, &args.profile])?;
+    let imatrix = args.types.imatrix()?;
     let resources = args.machine.resources()?;
     let progress = Bar::new();
     let profile: Profile = read_json(&args.profile, "profile")?;
@@ -57,16 +84,23 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         profile.model,
         args.model.display()
     );
-    let keep = args.depth.kept(subject.model.n_layers())?;
-    let plan = choose(
-        &subject,
-        &profile,
-        &suite,
-        &args.suite,
-        &args.choice,
-        keep,
-        &progress,
-    )?;
+    // Quantised types are GGUF's.
+    let gguf = args.types.outtype().is_quantised() || subject.checkpoint.gguf().is_some();
+    let target = if gguf {
+        Target::Gguf
+    } else {
+        Target::HuggingFace
+    };
+    let size = sizes(&subject.checkpoint, target, &args.types, imatrix.as_ref())?;
+    let chooser = Chooser {
+        choice: &args.choice,
+        suite: &suite,
+        asked: &args.suite,
+        budget: args.depth.budget(subject.model.n_layers())?,
+        curve: args.curve,
+        size: &size,
+    };
+    let plan = chooser.choose(&subject, &profile, &progress)?.plan;
     drop(progress);
     if let Some(path) = &args.output {
         write_json(path, &plan)?;
@@ -78,35 +112,30 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     Ok(true)
 }
 
-/// Items of each family that tell whether the original is above chance.
-const SIGNAL_ITEMS: usize = 32;
-
-/// Searches the keep set of a loaded model.
-pub(super) fn choose(
-    subject: &Subject,
-    profile: &Profile,
-    suite: &Suite,
-    asked: &SuiteOptions,
-    choice: &ChoiceOptions,
-    keep: usize,
-    progress: &dyn Progress,
-) -> Result<Plan> {
-    let model = &subject.model;
-    let layers = choice.layers(&subject.checkpoint)?;
-    let budget = choice.budget(&layers, keep)?;
-    let ask = |split, items| asked.questions(suite, subject, split, items);
-    // All items that do not judge the result: whether there is a signal takes many of them.
-    let calibrate = ask(Split::Calibrate, SIGNAL_ITEMS)?;
-    let objective = Objective::new(&choice.preserve, measurable(model, &calibrate, progress)?);
-    let mut questions = ask(Split::Select, choice.select_items)?;
-    questions.retain(|question| objective.counts(question.task.family, question.protocol()));
-    search(
-        &subject.model,
-        &layers,
-        profile,
-        &questions,
-        &objective,
-        budget,
-        progress,
-    )
+/// How large the output of a set is.
+pub(super) fn sizes<'a>(
+    checkpoint: &'a Checkpoint,
+    target: Target,
+    types: &'a TypeOptions,
+    imatrix: Option<&'a Imatrix>,
+) -> Result<impl Fn(&KeepSet) -> Result<Size> + 'a> {
+    let n_layers = crate::arch::Arch::of(checkpoint)?.n_layers(checkpoint)?;
+    let of = move |keep: &KeepSet| {
+        planned(
+            checkpoint,
+            keep,
+            target,
+            types.outtype(),
+            types.quantise(imatrix),
+        )
+    };
+    let all = of(&KeepSet::all(n_layers))?;
+    Ok(move |keep: &KeepSet| {
+        let found = of(keep)?;
+        Ok(Size {
+            bytes: found.bytes,
+            params: found.params,
+            speedup: all.multiplied as f64 / found.multiplied.max(1) as f64,
+        })
+    })
 }

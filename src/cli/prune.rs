@@ -3,21 +3,25 @@
 use super::Passed;
 use super::bytes::ByteSize;
 use super::machine::MachineOptions;
-use super::options::{ChoiceOptions, Depth, SuiteOptions, TypeOptions, check_json, read_json};
+use super::options::{
+    ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, calibrate, check_json, read_json,
+};
+use super::plan::sizes;
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
 use super::show;
 use super::subject::Subject;
 use super::verify::{Exam, ProofOptions};
-use super::{plan::choose, progress};
 use crate::arch::{Arch, KeepSet, parse_ranges};
 use crate::checkpoint::{Checkpoint, Format};
+use crate::convert::{Edits, Target};
 use crate::eval::Progress;
 use crate::model::Resources;
-use crate::plan::Plan;
+use crate::plan::compensation::edits;
+use crate::plan::{Budget, Chosen, Plan};
 use crate::prune::{Request, check, target_format, write};
 use crate::report::terminal;
-use crate::suite::Split;
+use crate::suite::{Split, Suite};
 use crate::verify::check_structure;
 use anyhow::{Context, Result};
 use std::io::Write;
@@ -28,10 +32,12 @@ use std::path::PathBuf;
   slim prune --keep 24 --preserve retrieval model.safetensors small.gguf
   slim prune --drop 6 --preserve knowledge=1,language=0.5 --gate 'knowledge>=0.9' model/ small/
   slim prune --drop-layers 20-23 model.gguf small.gguf
+  slim prune --max-size 600MB --outtype q4_k_m --preserve retrieval model/ small.gguf
   slim prune --plan plan.json --outtype q8_0 model/ small.gguf
   slim prune --drop 8 --max-shard-size 5GB model-00001-of-00009.gguf small.gguf
 
---keep and --drop score the layers, choose, write, and verify the written file.
+A depth (--keep, --drop, --max-size, --max-params, --speedup, --min-retention; without any, the knee
+of the measured curve) scores the layers, chooses, writes, and verifies the written file.
 --plan and --drop-layers write what was decided; they verify it too with --gate, --report or --json.")]
 pub(super) struct Args {
     /// A .safetensors or .gguf file, or a Hugging Face folder
@@ -41,10 +47,10 @@ pub(super) struct Args {
     #[command(flatten)]
     depth: Depth,
     /// Layers to drop, as 20-27,3; none only converts
-    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["keep", "drop", "plan"])]
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["Depth", "plan"])]
     drop_layers: Option<String>,
     /// A plan that `slim plan` wrote
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["keep", "drop"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "Depth")]
     plan: Option<PathBuf>,
     #[command(flatten)]
     types: TypeOptions,
@@ -73,6 +79,14 @@ pub(super) struct Args {
 struct Decided {
     keep: KeepSet,
     plan: Option<Plan>,
+}
+
+/// What is written.
+struct Wanted<'w> {
+    keep: &'w KeepSet,
+    edits: &'w Edits,
+    /// How it came about, as JSON.
+    measured: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
@@ -107,8 +121,9 @@ impl Args {
             return Ok(Some(Decided { keep, plan: None }));
         }
         let Some(path) = &self.plan else {
-            let keep = self.depth.kept(n_layers)?;
-            self.choice.budget(&self.choice.layers(checkpoint)?, keep)?;
+            if let Budget::Keep(keep) = self.depth.budget(n_layers)? {
+                self.choice.check_depth(checkpoint, keep)?;
+            }
             return Ok(None);
         };
         let plan: Plan = read_json(path, "plan")?;
@@ -134,14 +149,31 @@ impl Args {
             .as_ref()
             .map(serde_json::to_string)
             .transpose()?;
-        let written = self.write(checkpoint, &decided.keep, measured, &progress)?;
+        let needs_fit = |plan: &&Plan| plan.needs_fit();
+        let subject = match decided.plan.as_ref().filter(needs_fit) {
+            Some(_) => Some(Subject::open(&self.input, resources, &progress)?),
+            None => None,
+        };
+        let edits = match &decided.plan {
+            Some(plan) => self.mended(plan, checkpoint, &suite, subject.as_ref(), &progress)?,
+            None => Edits::default(),
+        };
+        let wanted = Wanted {
+            keep: &decided.keep,
+            edits: &edits,
+            measured,
+        };
+        let written = self.write(checkpoint, wanted, &progress)?;
         check_structure(&Checkpoint::open(&written)?)?;
         progress.clear();
         if !self.proof.asked_for() {
             return Ok(true);
         }
         let exam = self.exam(&suite, resources, &progress);
-        let original = Subject::open(&self.input, resources, &progress)?;
+        let original = match subject {
+            Some(subject) => subject,
+            None => Subject::open(&self.input, resources, &progress)?,
+        };
         let before = exam.ask(original, "asking the original")?;
         exam.conclude(before, &written, decided.plan.clone())
     }
@@ -151,10 +183,14 @@ impl Args {
         let suite = self.suite.open()?;
         self.choice.check(&suite)?;
         let subject = Subject::load(checkpoint, resources, &progress)?;
-        let keep = self.depth.kept(subject.model.n_layers())?;
-        let plan = self.choose(&subject, &suite, keep, &progress)?;
-        let measured = serde_json::to_string(&plan)?;
-        let written = self.write(&subject.checkpoint, &plan.keep, Some(measured), &progress)?;
+        let Chosen { plan, mended } = self.choose(&subject, &suite, &progress)?;
+        let arch = Arch::of(&subject.checkpoint)?;
+        let wanted = Wanted {
+            keep: &plan.keep,
+            edits: &edits(&subject.checkpoint, arch, &mended)?,
+            measured: Some(serde_json::to_string(&plan)?),
+        };
+        let written = self.write(&subject.checkpoint, wanted, &progress)?;
         if !self.proof.json {
             progress.clear();
             show(&terminal::plan(&plan))?;
@@ -165,41 +201,53 @@ impl Args {
         exam.conclude(before, &written, Some(plan))
     }
 
-    fn choose(
+    /// The weights that hold what a plan mends.
+    fn mended(
         &self,
-        subject: &Subject,
-        suite: &crate::suite::Suite,
-        keep: usize,
-        progress: &progress::Bar,
-    ) -> Result<Plan> {
+        plan: &Plan,
+        checkpoint: &Checkpoint,
+        suite: &Suite,
+        subject: Option<&Subject>,
+        progress: &Bar,
+    ) -> Result<Edits> {
+        let arch = Arch::of(checkpoint)?;
+        let Some(subject) = subject else {
+            return edits(checkpoint, arch, &plan.mended(None, &[], progress)?);
+        };
+        let questions = calibrate(&self.suite, suite, subject)?;
+        let mended = plan.mended(Some(&subject.model), &questions, progress)?;
+        edits(checkpoint, arch, &mended)
+    }
+
+    fn choose(&self, subject: &Subject, suite: &Suite, progress: &Bar) -> Result<Chosen> {
         let items = self.score.calibrate_items;
         let questions = self
             .suite
             .questions(suite, subject, Split::Calibrate, items)?;
         let profile = score(subject, suite, &questions, items, progress)?;
-        choose(
-            subject,
-            &profile,
+        let target = match target_format(&self.output)? {
+            Format::Gguf => Target::Gguf,
+            _ => Target::HuggingFace,
+        };
+        let imatrix = self.types.imatrix()?;
+        let size = sizes(&subject.checkpoint, target, &self.types, imatrix.as_ref())?;
+        let chooser = Chooser {
+            choice: &self.choice,
             suite,
-            &self.suite,
-            &self.choice,
-            keep,
-            progress,
-        )
+            asked: &self.suite,
+            budget: self.depth.budget(subject.model.n_layers())?,
+            curve: false,
+            size: &size,
+        };
+        chooser.choose(subject, &profile, progress)
     }
 
-    fn write(
-        &self,
-        checkpoint: &Checkpoint,
-        keep: &KeepSet,
-        measured: Option<String>,
-        progress: &Bar,
-    ) -> Result<PathBuf> {
+    fn write(&self, checkpoint: &Checkpoint, wanted: Wanted, progress: &Bar) -> Result<PathBuf> {
         let imatrix = self.types.imatrix()?;
         let request = Request {
             checkpoint,
-            keep,
-            edits: &Default::default(),
+            keep: wanted.keep,
+            edits: wanted.edits,
             target: &self.output,
             outtype: self.types.outtype(),
             quantise: self.types.quantise(imatrix.as_ref()),
@@ -207,7 +255,7 @@ impl Args {
             tokenizer_pre: self.tokenizer_pre.as_deref(),
             layer_arrays: self.choice.needs_layer_arrays,
             source_digest: !self.no_source_digest,
-            measured,
+            measured: wanted.measured,
         };
         progress.begin("writing", checkpoint.total_bytes());
         write(&request, &|bytes| progress.advance(bytes))
@@ -219,7 +267,7 @@ impl Args {
 
     fn exam<'a>(
         &'a self,
-        suite: &'a crate::suite::Suite,
+        suite: &'a Suite,
         resources: &'a Resources,
         progress: &'a Bar,
     ) -> Exam<'a> {

@@ -7,7 +7,7 @@ use super::pass::{Pass, State, layer_passes};
 use super::question::Candidate;
 use super::score::likelihoods;
 use super::tree::TokenTree;
-use crate::model::Model;
+use crate::model::{Frame, Model};
 use anyhow::Result;
 use candle_core::Tensor;
 
@@ -18,6 +18,25 @@ pub struct Likelihood {
     pub log_prob: f64,
     /// Whether each of its tokens is the likeliest.
     pub greedy: bool,
+}
+
+/// Some questions' tokens, those with a common beginning once.
+pub struct Layout {
+    /// The tokens, a row each.
+    pub tokens: Vec<u32>,
+    /// The rows that texts begin with.
+    pub firsts: Vec<usize>,
+    /// Who sees whom.
+    pub frame: Frame,
+}
+
+/// What some of a pack's rows are.
+#[derive(Clone, Copy)]
+pub struct Rows<'r> {
+    /// Questions, and the row in which the prompt of each ends.
+    pub ends: &'r [(usize, usize)],
+    /// The rows that texts begin with.
+    pub firsts: &'r [usize],
 }
 
 /// Likelihoods of questions' candidates under keep sets.
@@ -53,9 +72,9 @@ impl<'m> Engine<'m> {
 
     /// The same of several portions one after the other, and the hidden states of the first keep set
     /// before and after each of its layers, one pack of questions at a time:
-    /// `visit(layer, before, after, ends)`, both states [tokens, hidden_size]. The pack's questions
-    /// share rows; `ends` says which question's prompt ends in which. A pack has questions of one
-    /// portion only, so what is found of it does not depend on the portions beside it.
+    /// `visit(layer, before, after, rows)`, both states [tokens, hidden_size]. The pack's questions
+    /// share rows. A pack has questions of one portion only, so what is found of it does not depend
+    /// on the portions beside it.
     ///
     /// # Errors
     /// As of [`Self::likelihoods`], and what the visitor reports.
@@ -64,7 +83,7 @@ impl<'m> Engine<'m> {
         portions: &[&[Q]],
         masks: &[M],
         progress: &dyn Progress,
-        mut visit: impl FnMut(usize, &Tensor, &Tensor, &[(usize, usize)]) -> Result<()>,
+        mut visit: impl FnMut(usize, &Tensor, &Tensor, Rows) -> Result<()>,
     ) -> Result<Vec<Vec<Vec<Likelihood>>>> {
         let n_questions = portions.iter().map(|portion| portion.len()).sum();
         let mut all = vec![Vec::with_capacity(n_questions); masks.len()];
@@ -80,22 +99,22 @@ impl<'m> Engine<'m> {
             for pack in together {
                 let frame = self.model.frame(pack.tree.runs())?;
                 let pass = Pass::new(self.model, masks, frame, pack.tree.tokens())?;
-                passes.push((pass, pack.ends(before)));
+                passes.push((pass, pack.ends(before), pack.tree.roots()));
                 before += pack.texts.len();
             }
             for layer in 0..self.model.n_layers() {
-                for (pass, ends) in &mut passes {
+                for (pass, ends, firsts) in &mut passes {
                     let first = pass.first()?;
                     pass.layer(layer, None, progress)?;
                     if masks
                         .first()
                         .is_some_and(|mask| !mask.form(layer).is_gone())
                     {
-                        visit(layer, &first, &pass.first()?, ends)?;
+                        visit(layer, &first, &pass.first()?, Rows { ends, firsts })?;
                     }
                 }
             }
-            let passes = passes.into_iter().map(|(pass, _)| pass.states);
+            let passes = passes.into_iter().map(|(pass, ..)| pass.states);
             for found in likelihoods(self.model, together, passes)? {
                 for (mask, scored) in found {
                     all[mask].extend(scored);
@@ -103,6 +122,26 @@ impl<'m> Engine<'m> {
             }
         }
         Ok(all)
+    }
+
+    /// Tokens of questions, those of common beginnings once.
+    pub fn tokens<Q: AsRef<[Candidate]>>(&self, questions: &[Q]) -> usize {
+        scored(questions).iter().map(|pack| pack.tree.len()).sum()
+    }
+
+    /// How the engine lays out the tokens of questions, for passes of one's own.
+    ///
+    /// # Errors
+    /// Only what the layout of a model reports.
+    pub fn layouts<Q: AsRef<[Candidate]>>(&self, questions: &[Q]) -> Result<Vec<Layout>> {
+        let layout = |pack: &Pack| {
+            Ok(Layout {
+                tokens: pack.tree.tokens().to_vec(),
+                firsts: pack.tree.roots(),
+                frame: self.model.frame(pack.tree.runs())?,
+            })
+        };
+        scored(questions).iter().map(layout).collect()
     }
 
     /// The states behind the last layer of all candidates on one tree.

@@ -21,7 +21,7 @@ mod tasks;
 mod tree;
 
 pub use divergence::{Compared, Reference};
-pub use engine::{Engine, Likelihood};
+pub use engine::{Engine, Layout, Likelihood, Rows};
 pub use generate::{Generated, Reply, generate};
 pub use judge::{Measured, accepts, judge};
 pub use lines::{Header, Identity, JsonLines, difference};

@@ -83,6 +83,13 @@ impl TokenTree {
         runs
     }
 
+    /// The nodes that texts begin with.
+    pub(super) fn roots(&self) -> Vec<usize> {
+        let nodes = self.parents.iter().enumerate();
+        let roots = nodes.filter(|(_, parent)| parent.is_none());
+        roots.map(|(node, _)| node).collect()
+    }
+
     /// A node and its ancestors as stretches of nodes, farthest first.
     pub(super) fn path(&self, node: usize) -> Vec<Range<usize>> {
         let mut path: Vec<Range<usize>> = Vec::new();

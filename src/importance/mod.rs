@@ -6,6 +6,7 @@ mod record;
 mod samples;
 mod scoring;
 mod shard;
+mod signals;
 mod sparsity;
 
 pub use assemble::assemble;
@@ -14,6 +15,7 @@ pub use record::{Record, Sample};
 pub use samples::{Run, SAMPLES_VERSION, Samples, merge};
 pub use scoring::Scoring;
 pub use shard::Shard;
+pub use signals::Signals;
 pub use sparsity::{Sparsity, sparsity};
 
 use crate::suite::{Family, Protocol};

@@ -2,7 +2,7 @@
 
 use super::{Influence, Record, Sample, Samples, Shard, Sparsity, sparsity};
 use crate::arch::KeepSet;
-use crate::eval::{Engine, Likelihood, Progress, Question, Silent};
+use crate::eval::{Engine, Likelihood, Progress, Question, Rows, Silent};
 use crate::model::Model;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -150,8 +150,8 @@ impl<'a> Scoring<'a> {
     ) -> Result<Vec<Record>> {
         let asked: Vec<_> = portions.iter().map(|&p| self.asked(p)).collect();
         let mut states = States::of(&asked, self.n_layers());
-        let look = |layer: usize, before: &Tensor, after: &Tensor, ends: &[(usize, usize)]| {
-            states.look(layer, before, after, ends)
+        let look = |layer: usize, before: &Tensor, after: &Tensor, rows: Rows| {
+            states.look(layer, before, after, rows.ends)
         };
         let likelihoods = engine.observe(&asked, &self.masks, progress, look)?;
         let mut sparsities = states.sparsity.into_iter().enumerate();

@@ -261,6 +261,15 @@ impl Model {
         self.division.rows
     }
 
+    /// The weights of the norm behind a layer's MLP, as they are computed with, if it has one.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read.
+    pub fn norm_behind_mlp(&self, layer: usize) -> Result<Option<Vec<f32>>> {
+        self.weights
+            .optional(&format!("blk.{layer}.post_ffw_norm.weight"))
+    }
+
     /// The device that computes.
     pub fn device(&self) -> &Device {
         self.weights.device()

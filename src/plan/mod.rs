@@ -1,17 +1,29 @@
 //! Choosing: a profile and an objective become a keep set.
 
+mod budget;
+mod choose;
+pub mod compensation;
 mod measurable;
+mod methods;
 mod objective;
-mod search;
+mod scope;
+mod trial;
+mod writing;
 
+pub use budget::{Budget, Point, Retention, Size};
+pub use choose::{Chosen, Material, Wishes, choose};
 pub use measurable::{Cells, measurable};
-pub use objective::{Objective, Preserve};
-pub use search::{Budget, search};
+pub use methods::{Choice, METHODS, Method, Search, method};
+pub use objective::{Loss, Measure, Objective, Preserve};
+pub use scope::Scope;
+pub use trial::Trial;
+pub use writing::Writing;
 
 use crate::arch::KeepSet;
 use crate::checkpoint::Checkpoint;
 use crate::suite::Family;
 use anyhow::{Result, ensure};
+use compensation::Cut;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,12 +49,27 @@ pub struct Plan {
     pub dropped: Vec<usize>,
     /// How the layers were chosen.
     pub method: String,
+    /// Why so many layers stay, where the depth was not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// The weight of every family.
     pub objective: BTreeMap<Family, f64>,
     /// The families and protocols that counted, as `family/protocol`: those in which the original
     /// can be measured.
     pub counted: Vec<String>,
-    /// What went, in the order of going.
+    /// What makes up for the layers that are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<Cut>,
+    /// Of the questions that linear maps are fitted on: fitting them again takes the same ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted_on: Option<String>,
+    /// What the search cost: tokens times layers that they went through.
+    #[serde(default)]
+    pub layer_passes: u64,
+    /// Every depth, where all were measured, the whole model first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<Point>,
+    /// What went, in the order of going. Swaps may have brought some of it back since.
     pub steps: Vec<Step>,
 }
 

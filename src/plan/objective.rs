@@ -1,10 +1,12 @@
-//! What a keep set is judged by: the weighted fall of the families' continuous scores.
+//! What a keep set is judged by: what the families lose, weighted, and a floor under those that were
+//! not named.
 
 use super::measurable::Cells;
-use crate::eval::{Likelihood, Question};
+use crate::eval::{Compared, Likelihood, Question};
 use crate::importance::LayerProfile;
 use crate::suite::{Family, Protocol};
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
@@ -43,17 +45,51 @@ impl FromStr for Preserve {
     }
 }
 
+/// What is looked at of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// The fall of the right answer's score.
+    Answers,
+    /// How far the predictions of the right answer's tokens are from the original's.
+    Divergence,
+    /// Both.
+    Both,
+}
+
+/// What a set loses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loss {
+    /// What the search minimises, nats.
+    pub total: f64,
+    /// Of every family, nats.
+    pub families: BTreeMap<Family, f64>,
+}
+
+/// What a family that was not named must retain.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Floor {
+    share: f64,
+}
+
+/// Nats for each share that a family is below the floor: more than any gain elsewhere is worth.
+const BELOW_FLOOR: f64 = 10.0;
+
 /// The weight of every family; they sum to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objective {
     weights: BTreeMap<Family, f64>,
+    /// Families under the floor's protection.
+    unnamed: Vec<Family>,
+    floor: Option<Floor>,
+    measure: Measure,
     counted: Cells,
 }
 
 impl Objective {
     /// Equal weights if nothing is named, else the named ones and a little for the others; only
     /// the `counted` families and protocols are looked at.
-    pub fn new(preserve: &[Preserve], counted: Cells) -> Self {
+    pub fn new(preserve: &[Preserve], measure: Measure, counted: Cells) -> Self {
         let unnamed = match preserve.is_empty() {
             true => 1.0,
             false => UNNAMED_WEIGHT,
@@ -67,7 +103,21 @@ impl Objective {
         }
         let sum: f64 = weights.values().sum();
         weights.values_mut().for_each(|weight| *weight /= sum);
-        Self { weights, counted }
+        let named = |family: &Family| preserve.iter().any(|wish| wish.family == *family);
+        let families = Family::ALL.iter().copied();
+        Self {
+            weights,
+            unnamed: families.filter(|family| !named(family)).collect(),
+            floor: None,
+            measure,
+            counted,
+        }
+    }
+
+    /// With a share that families that are not named must retain.
+    pub fn with_floor(mut self, share: Option<f64>) -> Self {
+        self.floor = share.map(|share| Floor { share });
+        self
     }
 
     /// The weights by family.
@@ -105,20 +155,86 @@ impl Objective {
         self.loss(&family_means(drops))
     }
 
-    /// What every family lost between two answers to the same questions: the mean over its
-    /// protocols of the mean fall of [`Question::value`], so that no protocol outvotes another
-    /// by its number of items.
-    pub fn falls(
-        questions: &[Question],
-        before: &[Vec<Likelihood>],
-        after: &[Vec<Likelihood>],
-    ) -> BTreeMap<Family, f64> {
-        let falls = questions.iter().zip(before.iter().zip(after));
-        family_means(falls.map(|(question, (before, after))| {
-            let fall = question.value(before) - question.value(after);
-            (question.task.family, question.protocol(), fall)
-        }))
+    /// What is lost between two models' answers to the same questions. A family's loss is the mean
+    /// over its protocols, so that none outvotes another by its number of items.
+    pub fn judge(
+        &self,
+        questions: &[&Question],
+        before: &[Vec<Compared>],
+        after: &[Vec<Compared>],
+    ) -> Loss {
+        let of = |one: fn(&Question, &[Compared], &[Compared]) -> f64| {
+            let each = questions.iter().zip(before.iter().zip(after));
+            family_means(each.map(|(question, (before, after))| {
+                let loss = one(question, before, after);
+                (question.task.family, question.protocol(), loss)
+            }))
+        };
+        let mut families = match self.measure {
+            Measure::Divergence => BTreeMap::new(),
+            _ => of(fall),
+        };
+        if self.measure != Measure::Answers {
+            for (family, divergence) in of(divergence) {
+                let loss = families.entry(family).or_insert(0.0f64);
+                // A better score is no reason to overlook that the model is another one.
+                *loss = loss.max(0.0) + divergence;
+            }
+        }
+        let mut total = self.loss(&families);
+        if let Some(floor) = self.floor {
+            let retained = self.retained(questions, before, after);
+            let below = self
+                .unnamed
+                .iter()
+                .filter_map(|family| retained.get(family));
+            total += below
+                .map(|share| BELOW_FLOOR * (floor.share - share).max(0.0))
+                .sum::<f64>();
+        }
+        Loss { total, families }
     }
+
+    /// The share of every family's answers that stayed right, over what guessing gives: 1 is no loss.
+    /// Families in which the original does not better than guessing have none.
+    pub fn retained(
+        &self,
+        questions: &[&Question],
+        before: &[Vec<Compared>],
+        after: &[Vec<Compared>],
+    ) -> BTreeMap<Family, f64> {
+        let above = |answers: &[Vec<Compared>]| {
+            let each = questions.iter().zip(answers);
+            family_means(each.map(|(question, answers)| {
+                let right = f64::from(u8::from(question.is_right(&likelihoods(answers))));
+                let above = right - question.ask.chance();
+                (question.task.family, question.protocol(), above)
+            }))
+        };
+        let (before, after) = (above(before), above(after));
+        let shares = before.iter().filter(|(_, before)| **before > 0.0);
+        shares
+            .map(|(family, before)| (*family, after.get(family).copied().unwrap_or(0.0) / before))
+            .collect()
+    }
+}
+
+fn likelihoods(answers: &[Compared]) -> Vec<Likelihood> {
+    answers.iter().map(|answer| answer.likelihood).collect()
+}
+
+/// The fall of the question's continuous score, nats.
+fn fall(question: &Question, before: &[Compared], after: &[Compared]) -> f64 {
+    question.value(&likelihoods(before)) - question.value(&likelihoods(after))
+}
+
+/// Mean KL(original ‖ candidate) of a token of the right answer, nats.
+fn divergence(question: &Question, _: &[Compared], after: &[Compared]) -> f64 {
+    let right = question.ask.right().first().copied().unwrap_or(0);
+    let tokens = question.candidates.get(right).map_or(1, |c| c.tokens.len());
+    after
+        .get(right)
+        .map_or(0.0, |found| found.divergence / tokens.max(1) as f64)
 }
 
 fn family_means(falls: impl Iterator<Item = (Family, Protocol, f64)>) -> BTreeMap<Family, f64> {
@@ -152,7 +268,7 @@ mod tests {
             "retrieval".parse().unwrap(),
             "reasoning=0.5".parse().unwrap(),
         ];
-        let objective = Objective::new(&preserve, Cells::new());
+        let objective = Objective::new(&preserve, Measure::Both, Cells::new());
         let weight = |family| objective.weights()[&family];
         assert!(weight(Family::Retrieval) > weight(Family::Reasoning));
         assert!(weight(Family::Reasoning) > weight(Family::Language));
@@ -161,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_gain_of_one_family_does_not_pay_for_another() {
-        let objective = Objective::new(&[], Cells::new());
+        let objective = Objective::new(&[], Measure::Both, Cells::new());
         let lost = BTreeMap::from([(Family::Knowledge, 1.0), (Family::Language, -3.0)]);
         assert!((objective.loss(&lost) - 0.25).abs() < 1e-12);
     }

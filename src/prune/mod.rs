@@ -2,9 +2,11 @@
 
 mod gguf;
 mod hf;
+mod planned;
 mod provenance;
 mod size_label;
 
+pub use planned::{Planned, planned};
 pub use provenance::Provenance;
 
 use crate::arch::{Arch, KeepSet};

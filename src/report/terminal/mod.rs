@@ -1,15 +1,16 @@
 //! Tables and sentences for a terminal of 100 columns.
 
 mod findings;
+mod plan;
 mod summary;
 mod verdict;
 
+pub use plan::plan;
 pub use summary::summary;
 pub use verdict::report;
 
 use crate::eval::stats::Interval;
 use crate::importance::Profile;
-use crate::plan::Plan;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use std::fmt::Write;
@@ -108,34 +109,6 @@ pub fn profile(profile: &Profile) -> String {
 
 fn short(protocol: &str) -> &str {
     protocol.get(..3).unwrap_or(protocol)
-}
-
-/// Which layers go, and what each step cost.
-pub fn plan(plan: &Plan) -> String {
-    let mut text = format!(
-        "keep {} of {} layers: {}\ndrop {}\n",
-        plan.keep.len(),
-        plan.n_layers,
-        plan.keep,
-        crate::arch::ranges(&plan.dropped)
-    );
-    if !plan.steps.is_empty() {
-        let families: Vec<String> = plan.objective.keys().map(ToString::to_string).collect();
-        let mut header = vec!["dropped", "loss"];
-        header.extend(families.iter().map(String::as_str));
-        let mut rows = table(&header, 0);
-        for step in &plan.steps {
-            let mut row = vec![
-                crate::arch::ranges(&step.layers),
-                format!("{:+.3}", step.loss),
-            ];
-            let fall = |family| step.families.get(family).copied().unwrap_or(0.0);
-            row.extend(plan.objective.keys().map(|f| format!("{:+.3}", fall(f))));
-            rows.add_row(row);
-        }
-        let _ = write!(text, "\n{}", lines(&rows));
-    }
-    text
 }
 
 fn percent(share: f64) -> String {

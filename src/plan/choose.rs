@@ -1,0 +1,398 @@
+//! From what is wished and what was measured to a plan.
+
+use super::budget::{Budget, Point, Size, knee, smallest_retaining};
+use super::compensation::{Cut, Fit, Heal, Scales, cuts, fit};
+use super::methods::{Choice, Method, Search};
+use super::objective::{Measure, Objective, Preserve};
+use super::scope::Scope;
+use super::trial::Trial;
+use super::writing::Writing;
+use super::{Plan, SCHEMA_VERSION, measurable};
+use crate::arch::{KeepSet, Layers};
+use crate::convert::vocabulary::TextTokenizer;
+use crate::eval::{Candidate, Engine, Mended, Progress, Question, digest};
+use crate::importance::{Profile, Signals};
+use crate::model::{Mend, Model};
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Tokens a channel of the hidden state that a linear map is fitted on, at least.
+const TOKENS_A_CHANNEL: usize = 4;
+
+/// Texts of the search that know no tasks, at most: the papers' few thousand tokens.
+const TEXTS: usize = 64;
+const FEW_TEXTS: usize = 12;
+
+/// How to choose.
+pub struct Wishes<'w> {
+    /// What is to be preserved.
+    pub preserve: &'w [Preserve],
+    /// What the others must retain.
+    pub floor: Option<f64>,
+    /// What is looked at of an answer.
+    pub measure: Measure,
+    /// The way.
+    pub method: &'static dyn Method,
+    /// How missing layers are made up for; absent, whichever serves best.
+    pub heal: Option<Heal>,
+    /// How deep the result may be.
+    pub budget: Budget,
+    /// Whether every depth is measured, whatever the budget.
+    pub curve: bool,
+    /// Whether the first and the last layer may go.
+    pub free_ends: bool,
+    /// Layers or groups tried at each step.
+    pub candidates: usize,
+    /// Of everything that is drawn.
+    pub seed: u64,
+    /// Generations of the evolution, at most.
+    pub generations: usize,
+}
+
+/// What to choose by.
+pub struct Material<'m> {
+    /// The loaded model.
+    pub model: &'m Model,
+    /// Its tokenizer.
+    pub tokenizer: &'m TextTokenizer,
+    /// Its pattern.
+    pub layers: &'m Layers<'m>,
+    /// What each layer is worth by itself.
+    pub profile: &'m Profile,
+    /// Questions of the calibrate split: what can be measured, and what cuts are mended by.
+    pub calibrate: &'m [Question<'m>],
+    /// Questions of the select split.
+    pub select: &'m [Question<'m>],
+    /// How large a set's output is.
+    pub size: &'m dyn Fn(&KeepSet) -> Result<Size>,
+}
+
+/// A plan, and the candidate that it describes.
+pub struct Chosen {
+    /// The plan.
+    pub plan: Plan,
+    /// The set with what makes up for its cuts.
+    pub mended: Mended,
+}
+
+/// Chooses the layers that stay.
+///
+/// # Errors
+/// A budget that cannot be met; what the engine reports.
+pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> Result<Chosen> {
+    let (model, profile) = (material.model, material.profile);
+    let n_layers = model.n_layers();
+    ensure!(
+        profile.layers.len() == n_layers,
+        "the profile has {} layers, the model {n_layers}: is it another model's profile?",
+        profile.layers.len()
+    );
+    let scope = Scope::new(material.layers, wishes.free_ends);
+    let depth = Depth::of(wishes, &scope, material.size)?;
+    let counted = measurable(model, material.calibrate, progress)?;
+    let objective =
+        Objective::new(wishes.preserve, wishes.measure, counted).with_floor(wishes.floor);
+    let select: Vec<&Question> = material
+        .select
+        .iter()
+        .filter(|question| objective.counts(question.task.family, question.protocol()))
+        .collect();
+    let engine = Engine::new(model);
+    let signals = Signals::of(&engine, material.calibrate, n_layers, progress)?;
+    let scales = Scales::new(signals.magnitudes.clone());
+    let scales = (wishes.heal != Some(Heal::None)).then_some(&scales);
+    let trial = Trial::new(model, &select, scales, progress)?;
+    let texts = texts(material.calibrate);
+    let search = Search {
+        scope: &scope,
+        profile,
+        signals: &signals,
+        objective: &objective,
+        trial: &trial,
+        texts: &Trial::new(model, &texts, None, progress)?,
+        few_texts: &Trial::new(model, &texts[..texts.len().min(FEW_TEXTS)], None, progress)?,
+        writing: &Writing::new(
+            model,
+            material.tokenizer,
+            &select,
+            &objective,
+            scales,
+            progress,
+        )?,
+        candidates: wishes.candidates,
+        generations: wishes.generations,
+        seed: wishes.seed,
+        progress,
+    };
+    let curve = match depth.needs_curve {
+        true => curve(wishes.method, &search, material.size)?,
+        false => Vec::new(),
+    };
+    let (keep, why) = depth.decide(&wishes.budget, &curve, n_layers)?;
+    let choice = match keep == n_layers {
+        true => Choice {
+            keep: KeepSet::all(n_layers),
+            steps: Vec::new(),
+        },
+        false => {
+            let chosen = wishes.method.choose(&search, &[keep])?;
+            chosen.into_iter().next().context("nothing was chosen")?
+        }
+    };
+    let fit = mend(wishes.heal, material, &search, &choice.keep)?;
+    let (first_work, others) = (
+        search.trial.spent(),
+        search.texts.spent() + search.few_texts.spent(),
+    );
+    Ok(Chosen {
+        plan: Plan {
+            schema_version: SCHEMA_VERSION,
+            slim: env!("CARGO_PKG_VERSION").to_owned(),
+            model: profile.model.clone(),
+            model_sha256: profile.model_sha256.clone(),
+            n_layers,
+            dropped: choice.keep.dropped(n_layers),
+            keep: choice.keep,
+            method: wishes.method.name().to_owned(),
+            why,
+            objective: objective.weights().clone(),
+            counted: objective.counted(),
+            fitted_on: needs_fit(&fit.cuts).then(|| digest(material.calibrate)),
+            cuts: fit.cuts,
+            layer_passes: first_work + others,
+            curve,
+            steps: choice.steps,
+        },
+        mended: fit.mended,
+    })
+}
+
+/// The right answers of questions as plain text after their prompts.
+fn texts(questions: &[Question]) -> Vec<[Candidate; 1]> {
+    let text = |question: &Question| {
+        let right = question.ask.right().first().copied().unwrap_or(0);
+        let answer = question.candidates.get(right)?;
+        let (first, rest) = answer.prompt.split_first()?;
+        Some([Candidate {
+            prompt: [*first].into(),
+            tokens: [rest, &answer.tokens].concat(),
+        }])
+    };
+    // Evenly over all questions: each task and protocol has some.
+    let step = questions.len().div_ceil(TEXTS).max(1);
+    questions.iter().step_by(step).filter_map(text).collect()
+}
+
+/// What is known of the depth before anything is measured.
+struct Depth {
+    keep: Option<usize>,
+    why: Option<String>,
+    needs_curve: bool,
+}
+
+impl Depth {
+    fn of(wishes: &Wishes, scope: &Scope, size: &dyn Fn(&KeepSet) -> Result<Size>) -> Result<Self> {
+        let known = |keep, why| Self {
+            keep: Some(keep),
+            why,
+            needs_curve: wishes.curve,
+        };
+        let whole = KeepSet::all(scope.n_layers());
+        let within = |what: &str, fits: &dyn Fn(&Size) -> bool| -> Result<Self> {
+            let costs = vec![0.0; scope.n_layers()];
+            let sets = scope.depths().into_iter();
+            let sets = sets.filter_map(|depth| scope.cheapest(&costs, depth));
+            let mut smallest = None;
+            for set in std::iter::once(whole.clone()).chain(sets) {
+                let found = size(&set)?;
+                if fits(&found) {
+                    let why = format!("{} layers are the most that {what}", set.len());
+                    return Ok(known(set.len(), Some(why)));
+                }
+                smallest = Some((set.len(), found));
+            }
+            let (layers, found) = smallest.context("the model has no layers")?;
+            anyhow::bail!(
+                "no depth {what}: with {layers} layers, the fewest, the model has {} bytes, {} parameters and a speedup of {:.2}",
+                found.bytes,
+                found.params,
+                found.speedup
+            )
+        };
+        match wishes.budget {
+            Budget::Keep(keep) => {
+                scope.check(keep)?;
+                Ok(known(keep, None))
+            }
+            Budget::Bytes(most) => within(&format!("fit {most} bytes"), &|s| s.bytes <= most),
+            Budget::Params(most) => {
+                within(&format!("fit {most} parameters"), &|s| s.params <= most)
+            }
+            Budget::Speedup(least) => within(&format!("are {least} times as fast"), &|s| {
+                s.speedup >= least
+            }),
+            Budget::Retention(_) | Budget::Knee => Ok(Self {
+                keep: None,
+                why: None,
+                needs_curve: true,
+            }),
+        }
+    }
+
+    fn decide(
+        self,
+        budget: &Budget,
+        curve: &[Point],
+        n_layers: usize,
+    ) -> Result<(usize, Option<String>)> {
+        if let Some(keep) = self.keep {
+            return Ok((keep, self.why));
+        }
+        if let Budget::Retention(wanted) = budget {
+            let keep = smallest_retaining(curve, wanted).unwrap_or(n_layers);
+            ensure!(
+                keep < n_layers,
+                "no depth retains that on the select split: `slim plan --curve` shows what each retains"
+            );
+            let why = format!("{keep} layers are the fewest down to which that is retained");
+            return Ok((keep, Some(why)));
+        }
+        let Some(knee) = knee(curve) else {
+            anyhow::bail!(
+                "the curve of loss over depth has no knee: say how many layers stay, with --keep"
+            );
+        };
+        let why = format!(
+            "the curve bends at {} layers: up to there a layer costs {:.3} nats, from there on {:.3}",
+            knee.keep, knee.before, knee.after
+        );
+        Ok((knee.keep, Some(why)))
+    }
+}
+
+/// Every depth, measured; the whole model first.
+fn curve(
+    method: &dyn Method,
+    search: &Search,
+    size: &dyn Fn(&KeepSet) -> Result<Size>,
+) -> Result<Vec<Point>> {
+    let mut sets = vec![KeepSet::all(search.scope.n_layers())];
+    let depths = search.scope.depths();
+    sets.extend(
+        method
+            .curve(search, &depths)?
+            .into_iter()
+            .map(|choice| choice.keep),
+    );
+    search
+        .progress
+        .begin("measuring every depth", search.trial.work(&sets));
+    let found = search
+        .trial
+        .retained(search.objective, &sets, search.progress)?;
+    let point = |(keep, (loss, retained)): (KeepSet, (super::objective::Loss, BTreeMap<_, _>))| {
+        Ok(Point {
+            size: size(&keep)?,
+            keep,
+            loss: loss.total,
+            retained,
+        })
+    };
+    sets.into_iter().zip(found).map(point).collect()
+}
+
+/// Mends the cuts as it is wished; where nothing is wished, in the way that loses least on the select
+/// split. A linear map is tried only with enough tokens for it.
+fn mend(heal: Option<Heal>, material: &Material, search: &Search, keep: &KeepSet) -> Result<Fit> {
+    let scales = Scales::new(search.signals.magnitudes.clone());
+    let linear = || {
+        fit(
+            material.model,
+            keep,
+            material.calibrate,
+            &scales,
+            search.progress,
+        )
+    };
+    let plain = || Fit {
+        mended: Mended {
+            keep: keep.clone(),
+            mends: BTreeMap::new(),
+        },
+        cuts: Vec::new(),
+    };
+    match heal {
+        Some(Heal::None) => return Ok(plain()),
+        Some(Heal::Scale) => return Ok(scaled(&scales, keep)),
+        Some(Heal::Linear) => return linear(),
+        None if cuts(keep).is_empty() => return Ok(plain()),
+        None => {}
+    }
+    let mut fits = vec![plain(), scaled(&scales, keep)];
+    let tokens = Engine::new(material.model).tokens(material.calibrate);
+    if tokens >= TOKENS_A_CHANNEL * material.model.config().hidden_size {
+        fits.push(linear()?);
+    }
+    let masks: Vec<Mended> = fits.iter().map(|fit| fit.mended.clone()).collect();
+    let losses = search
+        .trial
+        .losses_of(search.objective, &masks, search.progress)?;
+    let fits = fits.into_iter().zip(losses);
+    let best = fits.min_by(|a, b| a.1.total.total_cmp(&b.1.total));
+    Ok(best.context("nothing was tried")?.0)
+}
+
+fn scaled(scales: &Scales, keep: &KeepSet) -> Fit {
+    let cut = |(after, gone): (usize, std::ops::Range<usize>)| Cut {
+        after,
+        heal: Heal::Scale,
+        factor: Some(scales.factor(&gone)),
+        residual: None,
+        gone: gone.collect(),
+    };
+    Fit {
+        mended: scales.mend(keep),
+        cuts: cuts(keep).into_iter().map(cut).collect(),
+    }
+}
+
+impl Plan {
+    /// The candidate that a plan describes; its linear maps are fitted anew, on the calibrate
+    /// questions that it was made with.
+    ///
+    /// # Errors
+    /// What the model reports.
+    pub fn mended(
+        &self,
+        model: Option<&Model>,
+        calibrate: &[Question],
+        progress: &dyn Progress,
+    ) -> Result<Mended> {
+        if let Some(model) = model.filter(|_| self.needs_fit()) {
+            ensure!(
+                self.fitted_on.as_ref() == Some(&digest(calibrate)),
+                "the plan's linear maps were fitted on other questions: give the options that it was \
+                 made with (--suite, --tasks, --protocols), or plan again"
+            );
+            let engine = Engine::new(model);
+            let signals = Signals::of(&engine, calibrate, model.n_layers(), progress)?;
+            let scales = Scales::new(signals.magnitudes);
+            return Ok(fit(model, &self.keep, calibrate, &scales, progress)?.mended);
+        }
+        let scale = |cut: &Cut| Some((cut.after, Arc::new(Mend::Scale(cut.factor?))));
+        Ok(Mended {
+            keep: self.keep.clone(),
+            mends: self.cuts.iter().filter_map(scale).collect(),
+        })
+    }
+
+    /// Whether linear maps make up for cuts: the plan does not hold them.
+    pub fn needs_fit(&self) -> bool {
+        needs_fit(&self.cuts)
+    }
+}
+
+fn needs_fit(cuts: &[Cut]) -> bool {
+    cuts.iter().any(|cut| cut.heal == Heal::Linear)
+}

@@ -1,0 +1,114 @@
+//! Ways to choose the layers, one trait for all: those that people know, and slim's own.
+
+mod by_cost;
+mod evolution;
+mod greedy;
+mod iterative;
+mod span;
+
+use super::Step;
+use super::objective::Objective;
+use super::scope::Scope;
+use super::trial::Trial;
+use super::writing::Writing;
+use crate::arch::KeepSet;
+use crate::eval::{Candidate, Progress, Question};
+use crate::importance::{Profile, Signals};
+use anyhow::{Context, Result};
+
+/// What methods choose by.
+pub struct Search<'a> {
+    /// Which sets may be chosen.
+    pub scope: &'a Scope<'a>,
+    /// What each layer is worth by itself.
+    pub profile: &'a Profile,
+    /// What the original's states show.
+    pub signals: &'a Signals,
+    /// What is to be preserved.
+    pub objective: &'a Objective,
+    /// Questions of the select split.
+    pub trial: &'a Trial<'a, &'a Question<'a>>,
+    /// Plain text, for methods that know no tasks.
+    pub texts: &'a Trial<'a, [Candidate; 1]>,
+    /// The first of them, for many sets at little cost.
+    pub few_texts: &'a Trial<'a, [Candidate; 1]>,
+    /// What candidates write.
+    pub writing: &'a Writing<'a>,
+    /// Layers, or groups of layers, that are tried at each step.
+    pub candidates: usize,
+    /// Generations of the evolution, at most.
+    pub generations: usize,
+    /// Of everything that is drawn.
+    pub seed: u64,
+    /// Told of all work.
+    pub progress: &'a dyn Progress,
+}
+
+/// A chosen set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// What stays.
+    pub keep: KeepSet,
+    /// How it came about, where it came about by steps.
+    pub steps: Vec<Step>,
+}
+
+/// A way to choose.
+pub trait Method: Sync {
+    /// As on the command line.
+    fn name(&self) -> &'static str;
+    /// One line with the source.
+    fn about(&self) -> &'static str;
+    /// A set of each of some sizes, deepest first.
+    ///
+    /// # Errors
+    /// A size that no allowed set has; what the engine reports.
+    fn choose(&self, search: &Search, sizes: &[usize]) -> Result<Vec<Choice>>;
+    /// The same for a look at all depths, where each may cost little.
+    ///
+    /// # Errors
+    /// As of [`Self::choose`].
+    fn curve(&self, search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
+        self.choose(search, sizes)
+    }
+}
+
+/// All methods, slim's own first.
+pub static METHODS: &[&dyn Method] = &[
+    &iterative::Iterative,
+    &by_cost::INFLUENCE,
+    &by_cost::ABLATION,
+    &by_cost::PERPLEXITY,
+    &greedy::Sleb,
+    &span::Angular,
+    &by_cost::CLUSTERS,
+    &evolution::Evolution,
+    &by_cost::REVERSE,
+    &by_cost::RANDOM,
+];
+
+/// The method of a name.
+pub fn method(name: &str) -> Option<&'static dyn Method> {
+    METHODS.iter().copied().find(|method| method.name() == name)
+}
+
+impl Search<'_> {
+    /// The cheapest allowed set of a size.
+    fn cheapest(&self, costs: &[f64], size: usize) -> Result<KeepSet> {
+        let set = self.scope.cheapest(costs, size);
+        set.with_context(|| format!("no allowed set has {size} layers"))
+    }
+
+    /// What the profile expects of dropping each layer.
+    fn expected(&self) -> Vec<f64> {
+        let mut costs = vec![0.0; self.scope.n_layers()];
+        for layer in &self.profile.layers {
+            costs[layer.layer] = self.objective.expected(layer);
+        }
+        costs
+    }
+
+    fn random(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed)
+    }
+}
