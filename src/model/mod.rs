@@ -261,6 +261,14 @@ impl Model {
         self.division.rows
     }
 
+    /// Whether attention and MLP of every layer see a normed state, whatever its scale.
+    pub fn has_norms_before(&self) -> bool {
+        let before = ["attn_norm", "ffn_norm"];
+        let named = |layer: usize| before.map(|norm| format!("blk.{layer}.{norm}.weight"));
+        let mut names = (0..self.n_layers()).flat_map(named);
+        names.all(|name| self.weights.has(&name))
+    }
+
     /// The weights of the norm behind a layer's MLP, as they are computed with, if it has one.
     ///
     /// # Errors

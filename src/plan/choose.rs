@@ -76,11 +76,16 @@ pub struct Chosen {
     pub mended: Mended,
 }
 
-/// Chooses the layers that stay.
+/// Measures what methods choose by, and lets them.
 ///
 /// # Errors
-/// A budget that cannot be met; what the engine reports.
-pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> Result<Chosen> {
+/// What the engine or `choose` reports.
+pub fn with_search<T>(
+    wishes: &Wishes,
+    material: &Material,
+    progress: &dyn Progress,
+    choose: impl FnOnce(&Search) -> Result<T>,
+) -> Result<T> {
     let (model, profile) = (material.model, material.profile);
     let n_layers = model.n_layers();
     ensure!(
@@ -88,83 +93,81 @@ pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> 
         "the profile has {} layers, the model {n_layers}: is it another model's profile?",
         profile.layers.len()
     );
-    let scope = Scope::new(material.layers, wishes.free_ends);
-    let depth = Depth::of(wishes, &scope, material.size)?;
     let counted = measurable(model, material.calibrate, progress)?;
-    let objective =
-        Objective::new(wishes.preserve, wishes.measure, counted).with_floor(wishes.floor);
-    let select: Vec<&Question> = material
-        .select
-        .iter()
-        .filter(|question| objective.counts(question.task.family, question.protocol()))
-        .collect();
-    let engine = Engine::new(model);
-    let signals = Signals::of(&engine, material.calibrate, n_layers, progress)?;
-    let scales = Scales::new(signals.magnitudes.clone());
+    let objective = Objective::new(wishes.preserve, wishes.measure, counted);
+    let objective = objective.with_floor(wishes.floor);
+    let counts = |question: &&Question| objective.counts(question.task.family, question.protocol());
+    let select: Vec<&Question> = material.select.iter().filter(counts).collect();
+    let signals = Signals::of(&Engine::new(model), material.calibrate, n_layers, progress)?;
+    let scales = Scales::new(signals.magnitudes.clone(), model);
     let scales = (wishes.heal != Some(Heal::None)).then_some(&scales);
-    let trial = Trial::new(model, &select, scales, progress)?;
     let texts = texts(material.calibrate);
-    let search = Search {
-        scope: &scope,
+    let few = &texts[..texts.len().min(FEW_TEXTS)];
+    let tokenizer = material.tokenizer;
+    choose(&Search {
+        scope: &Scope::new(material.layers, wishes.free_ends),
         profile,
         signals: &signals,
         objective: &objective,
-        trial: &trial,
+        trial: &Trial::new(model, &select, scales, progress)?,
         texts: &Trial::new(model, &texts, None, progress)?,
-        few_texts: &Trial::new(model, &texts[..texts.len().min(FEW_TEXTS)], None, progress)?,
-        writing: &Writing::new(
-            model,
-            material.tokenizer,
-            &select,
-            &objective,
-            scales,
-            progress,
-        )?,
+        few_texts: &Trial::new(model, few, None, progress)?,
+        writing: &Writing::new(model, tokenizer, &select, &objective, scales, progress)?,
         candidates: wishes.candidates,
         generations: wishes.generations,
         seed: wishes.seed,
         progress,
-    };
-    let curve = match depth.needs_curve {
-        true => curve(wishes.method, &search, material.size)?,
-        false => Vec::new(),
-    };
-    let (keep, why) = depth.decide(&wishes.budget, &curve, n_layers)?;
-    let choice = match keep == n_layers {
-        true => Choice {
-            keep: KeepSet::all(n_layers),
-            steps: Vec::new(),
-        },
-        false => {
-            let chosen = wishes.method.choose(&search, &[keep])?;
-            chosen.into_iter().next().context("nothing was chosen")?
-        }
-    };
-    let fit = mend(wishes.heal, material, &search, &choice.keep)?;
-    let (first_work, others) = (
-        search.trial.spent(),
-        search.texts.spent() + search.few_texts.spent(),
-    );
-    Ok(Chosen {
-        plan: Plan {
-            schema_version: SCHEMA_VERSION,
-            slim: env!("CARGO_PKG_VERSION").to_owned(),
-            model: profile.model.clone(),
-            model_sha256: profile.model_sha256.clone(),
-            n_layers,
-            dropped: choice.keep.dropped(n_layers),
-            keep: choice.keep,
-            method: wishes.method.name().to_owned(),
-            why,
-            objective: objective.weights().clone(),
-            counted: objective.counted(),
-            fitted_on: needs_fit(&fit.cuts).then(|| digest(material.calibrate)),
-            cuts: fit.cuts,
-            layer_passes: first_work + others,
-            curve,
-            steps: choice.steps,
-        },
-        mended: fit.mended,
+    })
+}
+
+/// Chooses the layers that stay.
+///
+/// # Errors
+/// A budget that cannot be met; what the engine reports.
+pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> Result<Chosen> {
+    // A depth that cannot be is found before any work.
+    let scope = Scope::new(material.layers, wishes.free_ends);
+    let depth = Depth::of(wishes, &scope, material.size)?;
+    with_search(wishes, material, progress, |search| {
+        let curve = match depth.needs_curve {
+            true => curve(wishes.method, search, material.size)?,
+            false => Vec::new(),
+        };
+        let n_layers = scope.n_layers();
+        let (keep, why) = depth.decide(&wishes.budget, &curve, n_layers)?;
+        let choice = match keep == n_layers {
+            true => Choice {
+                keep: KeepSet::all(n_layers),
+                steps: Vec::new(),
+            },
+            false => {
+                let chosen = wishes.method.choose(search, &[keep])?;
+                chosen.into_iter().next().context("nothing was chosen")?
+            }
+        };
+        let fit = mend(wishes.heal, material, search, &choice.keep)?;
+        let texts = search.texts.spent() + search.few_texts.spent();
+        Ok(Chosen {
+            plan: Plan {
+                schema_version: SCHEMA_VERSION,
+                slim: env!("CARGO_PKG_VERSION").to_owned(),
+                model: material.profile.model.clone(),
+                model_sha256: material.profile.model_sha256.clone(),
+                n_layers,
+                dropped: choice.keep.dropped(n_layers),
+                keep: choice.keep,
+                method: wishes.method.name().to_owned(),
+                why,
+                objective: search.objective.weights().clone(),
+                counted: search.objective.counted(),
+                fitted_on: needs_fit(&fit.cuts).then(|| digest(material.calibrate)),
+                cuts: fit.cuts,
+                layer_passes: search.trial.spent() + texts,
+                curve,
+                steps: choice.steps,
+            },
+            mended: fit.mended,
+        })
     })
 }
 
@@ -304,8 +307,13 @@ fn curve(
 
 /// Mends the cuts as it is wished; where nothing is wished, in the way that loses least on the select
 /// split. A linear map is tried only with enough tokens for it.
-fn mend(heal: Option<Heal>, material: &Material, search: &Search, keep: &KeepSet) -> Result<Fit> {
-    let scales = Scales::new(search.signals.magnitudes.clone());
+pub fn mend(
+    heal: Option<Heal>,
+    material: &Material,
+    search: &Search,
+    keep: &KeepSet,
+) -> Result<Fit> {
+    let scales = Scales::new(search.signals.magnitudes.clone(), material.model);
     let linear = || {
         fit(
             material.model,
@@ -344,12 +352,15 @@ fn mend(heal: Option<Heal>, material: &Material, search: &Search, keep: &KeepSet
 }
 
 fn scaled(scales: &Scales, keep: &KeepSet) -> Fit {
-    let cut = |(after, gone): (usize, std::ops::Range<usize>)| Cut {
-        after,
-        heal: Heal::Scale,
-        factor: Some(scales.factor(&gone)),
-        residual: None,
-        gone: gone.collect(),
+    let cut = |(after, gone): (usize, std::ops::Range<usize>)| {
+        let factor = scales.factor(&gone);
+        Cut {
+            after,
+            heal: factor.map_or(Heal::None, |_| Heal::Scale),
+            factor,
+            residual: None,
+            gone: gone.collect(),
+        }
     };
     Fit {
         mended: scales.mend(keep),
@@ -377,7 +388,7 @@ impl Plan {
             );
             let engine = Engine::new(model);
             let signals = Signals::of(&engine, calibrate, model.n_layers(), progress)?;
-            let scales = Scales::new(signals.magnitudes);
+            let scales = Scales::new(signals.magnitudes, model);
             return Ok(fit(model, &self.keep, calibrate, &scales, progress)?.mended);
         }
         let scale = |cut: &Cut| Some((cut.after, Arc::new(Mend::Scale(cut.factor?))));

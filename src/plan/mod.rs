@@ -11,7 +11,7 @@ mod trial;
 mod writing;
 
 pub use budget::{Budget, Point, Retention, Size};
-pub use choose::{Chosen, Material, Wishes, choose};
+pub use choose::{Chosen, Material, Wishes, choose, mend, with_search};
 pub use measurable::{Cells, measurable};
 pub use methods::{Choice, METHODS, Method, Search, method};
 pub use objective::{Loss, Measure, Objective, Preserve};

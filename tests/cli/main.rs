@@ -9,6 +9,7 @@ mod hostile;
 mod interrupted;
 mod main_job;
 mod patterns;
+mod plan;
 mod shards;
 mod statistics;
 mod streams;

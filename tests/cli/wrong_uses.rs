@@ -198,7 +198,7 @@ fn layers_that_do_not_exist_are_refused() {
         ("--drop-layers all", &["'all'", "20-27,3"]),
         ("--drop-layers 0-3", &["all 4 layers", "at least one"]),
         ("--drop-layers 1,1", &["layer 1", "twice"]),
-        ("", &["--keep N", "--drop N"]),
+        ("", &["no knee", "--keep"]),
     ];
     let uses = refused.map(|(depth, words)| (format!("prune {depth} tiny out.gguf"), words));
     let uses: Vec<_> = uses

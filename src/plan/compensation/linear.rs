@@ -156,8 +156,12 @@ fn close(
             mend
         }
         None => {
-            let factor = scales.factor(gone);
-            (cut.heal, cut.factor) = (Heal::Scale, Some(factor));
+            cut.factor = scales.factor(gone);
+            let Some(factor) = cut.factor else {
+                cut.heal = Heal::None;
+                return Ok(cut);
+            };
+            cut.heal = Heal::Scale;
             Mend::Scale(factor)
         }
     };
