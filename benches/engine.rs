@@ -1,6 +1,6 @@
 //! The mask engine against the plain loop, on the same work in the same run: `cargo bench --bench
-//! engine -- [MODEL [texts | options | answers | long]]`. The loop asks one keep set at a time, one
-//! text at a time, as scripts do.
+//! engine -- [MODEL [texts | options | answers | long | all [QUESTIONS]]]`. The loop asks one keep set
+//! at a time, one text at a time, as scripts do.
 //!
 //! Prints Markdown: seconds, ratios, and what share of the machine's f32 rate the pass reaches.
 
@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Questions of each kind: enough that a pass takes seconds on a 135M model.
+/// Questions of each kind, unless told otherwise: enough that a pass takes seconds on a 135M model.
 const QUESTIONS: usize = 24;
 
 /// Tokens of a long text, as a worked answer has them, and texts of this length.
@@ -33,12 +33,14 @@ fn main() -> anyhow::Result<()> {
     let path = arguments.next();
     let path = path.map_or_else(|| Path::new("fixtures/village").to_owned(), PathBuf::from);
     let only = arguments.next();
-    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part || only == "all");
+    let n = arguments.next().map(|n| n.parse()).transpose()?;
     let checkpoint = Checkpoint::open(&path)?;
     let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {})?;
     let mut bench = Bench {
         tokenizer: runnable(&checkpoint)?,
         masks: masks(model.n_layers()),
+        n: n.unwrap_or(QUESTIONS),
         suite: Suite::embedded(),
         model,
     };
@@ -58,13 +60,14 @@ fn main() -> anyhow::Result<()> {
         bench.options(peak)?;
     }
     if wanted("answers") {
-        let answers = bench.questions(Protocol::Generate, QUESTIONS)?;
-        bench.generation("short answers", &answers[..QUESTIONS])?;
+        let answers = bench.questions(Protocol::Generate, bench.n)?;
+        bench.generation("short answers", &answers[..bench.n])?;
     }
     if wanted("long") {
         bench.suite = lengthened(bench.suite);
-        let texts = bench.questions(Protocol::Generate, LONG_TEXTS)?;
-        bench.generation(&format!("texts of {LONG} tokens"), &texts[..LONG_TEXTS])?;
+        let n = LONG_TEXTS.min(bench.n);
+        let texts = bench.questions(Protocol::Generate, n)?;
+        bench.generation(&format!("texts of {LONG} tokens"), &texts[..n])?;
     }
     Ok(())
 }
@@ -75,6 +78,8 @@ struct Bench {
     suite: Suite,
     /// The whole model, then each layer left out.
     masks: Vec<KeepSet>,
+    /// Questions of each kind.
+    n: usize,
 }
 
 fn masks(n_layers: usize) -> Vec<KeepSet> {
@@ -107,7 +112,7 @@ impl Bench {
         let length = 96;
         let vocab_size = self.model.config().vocab_size as u32;
         let mut random = fastrand::Rng::with_seed(1);
-        let texts: Vec<[Candidate; 1]> = (0..QUESTIONS)
+        let texts: Vec<[Candidate; 1]> = (0..self.n)
             .map(|_| {
                 let tokens: Vec<u32> = (0..length).map(|_| random.u32(0..vocab_size)).collect();
                 let (prompt, tokens) = tokens.split_at(length - 4);
@@ -122,11 +127,11 @@ impl Bench {
 
     /// Questions with four options: the plain loop asks each option by itself.
     fn options(&self, peak: f64) -> anyhow::Result<()> {
-        let questions = self.questions(Protocol::Continuation, 2 * QUESTIONS)?;
+        let questions = self.questions(Protocol::Continuation, 2 * self.n)?;
         let questions: Vec<&Question> = questions
             .iter()
             .filter(|question| question.candidates.len() == 4)
-            .take(QUESTIONS)
+            .take(self.n)
             .collect();
         let alone: Vec<[Candidate; 1]> = questions
             .iter()

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::fs;
 use std::sync::OnceLock;
 
-const CHOICE: &str = "--suite VILLAGE/suite --select-items 2 --candidates 2 --generations 2";
+const CHOICE: &str = "--suite VILLAGE/suite --protocols continuation --select-items 2 --candidates 2 --generations 2";
 
 /// A bench with the fixture's profile.
 fn scored() -> &'static Bench {
@@ -78,7 +78,7 @@ fn a_size_a_speed_and_a_number_of_parameters_each_give_the_most_layers_that_fit(
     let speedup = size["speedup"].as_f64().unwrap();
     for budget in [
         format!("--max-size {}kB", bytes.div_ceil(1000)),
-        format!("--max-params {params}M").replace(&format!("{params}M"), &params.to_string()),
+        format!("--max-params {params}"),
         format!("--speedup {:.6}", speedup - 1e-6),
     ] {
         let plan = plan(&format!("{budget} --method influence"));
@@ -120,7 +120,7 @@ fn a_plan_is_written_with_the_compensation_that_it_names() {
         let plan =
             format!("plan profile.json --model VILLAGE {choice} --heal {heal} -o {heal}.json");
         bench.slim(&plan).quietly();
-        let write = format!("prune --plan {heal}.json --suite VILLAGE/suite VILLAGE {heal}.gguf");
+        let write = format!("prune --plan {heal}.json --suite VILLAGE/suite --protocols continuation VILLAGE {heal}.gguf");
         bench.slim(&write).quietly();
         // A linear map is fitted anew, to the same bytes.
         let again = write.replace(&format!("{heal}.gguf"), "again.gguf");
