@@ -33,7 +33,10 @@ fn main() -> anyhow::Result<()> {
     let path = arguments.next();
     let path = path.map_or_else(|| Path::new("fixtures/village").to_owned(), PathBuf::from);
     let only = arguments.next();
-    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part || only == "all");
+    let wanted = |part: &str| {
+        only.as_deref()
+            .is_none_or(|only| only == part || only == "all")
+    };
     let n = arguments.next().map(|n| n.parse()).transpose()?;
     let checkpoint = Checkpoint::open(&path)?;
     let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {})?;

@@ -36,8 +36,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// slim's own method.
+const OWN: &str = "iterative";
+
 /// Methods that draw.
-const DRAWN: [&str; 3] = ["iterative", "evolution", "random"];
+const DRAWN: [&str; 3] = [OWN, "evolution", "random"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args()
@@ -158,8 +161,12 @@ impl<'k> Comparison<'k> {
             size: &|_: &KeepSet| bail!("sizes are not asked for") as Result<Size>,
         };
         let mut found = Vec::new();
-        for (method, seed) in self.methods()? {
-            let own = method.name() == "iterative";
+        // What slim's own method is measured with must not help the others.
+        for own in [true, false] {
+            let methods = self.methods(own)?;
+            if methods.is_empty() {
+                continue;
+            }
             let heals = match own {
                 true => self
                     .keys
@@ -176,44 +183,26 @@ impl<'k> Comparison<'k> {
                     Some(&"divergence") => Measure::Divergence,
                     _ => Measure::Both,
                 },
-                method,
-                heal: match own && heals != "none" {
-                    true => Some(Heal::Scale),
-                    false => Some(Heal::None),
+                method: METHODS[0],
+                heal: match heals {
+                    "none" => Some(Heal::None),
+                    _ => Some(Heal::Scale),
                 },
                 budget: Budget::Knee,
                 curve: false,
                 free_ends: false,
                 candidates: self.number("candidates", 6) as usize,
-                seed,
+                seed: 0,
                 generations: self.number("generations", 24) as usize,
             };
-            with_search(&wishes, &material, &Silent, |search: &Search| {
-                let begun = Instant::now();
-                let spent =
-                    || search.trial.spent() + search.texts.spent() + search.few_texts.spent();
-                let before = spent();
-                let choices = method.choose(search, depths)?;
-                let (seconds, passes) = (begun.elapsed().as_secs_f64(), spent() - before);
-                eprintln!("{} {family} {seed}: {seconds:.0} s", method.name());
-                for choice in choices {
-                    for heal in heals.split(',') {
-                        let (name, way) = match heal {
-                            "scale" => ("scale", Heal::Scale),
-                            "linear" => ("linear", Heal::Linear),
-                            _ => ("none", Heal::None),
-                        };
-                        let fit = mend(Some(way), &material, search, &choice.keep)?;
-                        found.push(Candidate {
-                            method: method.name(),
-                            preserve: family.to_owned(),
-                            heal: name,
-                            seed,
-                            seconds,
-                            passes,
-                            mended: fit.mended,
-                        });
-                    }
+            with_search(&wishes, &material, &Silent, |search| {
+                for (method, seed) in methods {
+                    let search = Search { seed, ..*search };
+                    let chosen = chosen(method, &search, &material, depths, heals)?;
+                    found.extend(chosen.into_iter().map(|candidate| Candidate {
+                        preserve: family.to_owned(),
+                        ..candidate
+                    }));
                 }
                 Ok(())
             })?;
@@ -221,14 +210,15 @@ impl<'k> Comparison<'k> {
         Ok(found)
     }
 
-    fn methods(&self) -> Result<Vec<(&'static dyn Method, u64)>> {
+    /// slim's own method or the others, with their seeds.
+    fn methods(&self, own: bool) -> Result<Vec<(&'static dyn Method, u64)>> {
         let names: Vec<&str> = match self.keys.get("methods") {
             Some(names) => names.split(',').collect(),
             None => METHODS.iter().map(|method| method.name()).collect(),
         };
         let seeds = self.number("seeds", 1);
         let mut all = Vec::new();
-        for name in names {
+        for name in names.into_iter().filter(|name| (*name == OWN) == own) {
             let method = method(name).with_context(|| format!("no method {name}"))?;
             let seeds = if DRAWN.contains(&name) { seeds } else { 1 };
             all.extend((0..seeds).map(|seed| (method, seed)));
@@ -330,4 +320,41 @@ impl<'k> Comparison<'k> {
             });
         Ok(all.collect())
     }
+}
+
+/// One method's sets, mended in some ways.
+fn chosen(
+    method: &'static dyn Method,
+    search: &Search,
+    material: &Material,
+    depths: &[usize],
+    heals: &str,
+) -> Result<Vec<Candidate>> {
+    let begun = Instant::now();
+    let spent = || search.trial.spent() + search.texts.spent() + search.few_texts.spent();
+    let before = spent();
+    let choices = method.choose(search, depths)?;
+    let (seconds, passes) = (begun.elapsed().as_secs_f64(), spent() - before);
+    eprintln!("{} {}: {seconds:.0} s", method.name(), search.seed);
+    let mut found = Vec::new();
+    for choice in choices {
+        for heal in heals.split(',') {
+            let (heal, way) = match heal {
+                "scale" => ("scale", Heal::Scale),
+                "linear" => ("linear", Heal::Linear),
+                _ => ("none", Heal::None),
+            };
+            let fit = mend(Some(way), material, search, &choice.keep)?;
+            found.push(Candidate {
+                method: method.name(),
+                preserve: String::new(),
+                heal,
+                seed: search.seed,
+                seconds,
+                passes,
+                mended: fit.mended,
+            });
+        }
+    }
+    Ok(found)
 }

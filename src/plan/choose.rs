@@ -21,8 +21,8 @@ use std::sync::Arc;
 const TOKENS_A_CHANNEL: usize = 4;
 
 /// Texts of the search that know no tasks, at most: the papers' few thousand tokens.
-const TEXTS: usize = 64;
-const FEW_TEXTS: usize = 12;
+const TEXTS: usize = 16;
+const FEW_TEXTS: usize = 4;
 
 /// How to choose.
 pub struct Wishes<'w> {

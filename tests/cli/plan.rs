@@ -120,7 +120,9 @@ fn a_plan_is_written_with_the_compensation_that_it_names() {
         let plan =
             format!("plan profile.json --model VILLAGE {choice} --heal {heal} -o {heal}.json");
         bench.slim(&plan).quietly();
-        let write = format!("prune --plan {heal}.json --suite VILLAGE/suite --protocols continuation VILLAGE {heal}.gguf");
+        let write = format!(
+            "prune --plan {heal}.json --suite VILLAGE/suite --protocols continuation VILLAGE {heal}.gguf"
+        );
         bench.slim(&write).quietly();
         // A linear map is fitted anew, to the same bytes.
         let again = write.replace(&format!("{heal}.gguf"), "again.gguf");

@@ -17,6 +17,7 @@ use crate::importance::{Profile, Signals};
 use anyhow::{Context, Result};
 
 /// What methods choose by.
+#[derive(Clone, Copy)]
 pub struct Search<'a> {
     /// Which sets may be chosen.
     pub scope: &'a Scope<'a>,
