@@ -1,6 +1,6 @@
 //! Half layers: a layer's attention without its MLP, or the other way round.
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -13,13 +13,13 @@ pub enum Half {
     Mlp,
 }
 
-/// A layer that stays. In text the number, or `7:attention` where only a half stays.
+/// A layer, or a half of it. In text the number, or `7:attention` for a half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
-pub struct Kept {
+pub struct Part {
     /// The layer, by original index.
     pub layer: usize,
-    /// The half that stays; absent, both do.
+    /// The half; absent, both.
     pub half: Option<Half>,
 }
 
@@ -28,6 +28,33 @@ pub struct Kept {
 enum Written {
     Whole(usize),
     Half(String),
+}
+
+impl Half {
+    /// The half that is left where this one goes.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Attention => Self::Mlp,
+            Self::Mlp => Self::Attention,
+        }
+    }
+
+    /// The half of its name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "attention" => Some(Self::Attention),
+            "mlp" => Some(Self::Mlp),
+            _ => None,
+        }
+    }
+
+    /// What people call it in a sentence.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Mlp => "MLP",
+        }
+    }
 }
 
 impl fmt::Display for Half {
@@ -39,16 +66,25 @@ impl fmt::Display for Half {
     }
 }
 
-impl From<Kept> for Written {
-    fn from(kept: Kept) -> Self {
-        match kept.half {
-            None => Self::Whole(kept.layer),
-            Some(half) => Self::Half(format!("{}:{half}", kept.layer)),
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.half {
+            None => self.layer.fmt(f),
+            Some(half) => write!(f, "{}:{half}", self.layer),
         }
     }
 }
 
-impl TryFrom<Written> for Kept {
+impl From<Part> for Written {
+    fn from(part: Part) -> Self {
+        match part.half {
+            None => Self::Whole(part.layer),
+            Some(_) => Self::Half(part.to_string()),
+        }
+    }
+}
+
+impl TryFrom<Written> for Part {
     type Error = Error;
 
     fn try_from(written: Written) -> Result<Self> {
@@ -58,11 +94,7 @@ impl TryFrom<Written> for Kept {
         };
         let wrong = || format!("'{text}' is no layer: write 7, 7:attention or 7:mlp");
         let (layer, half) = text.split_once(':').with_context(wrong)?;
-        let half = match half {
-            "attention" => Half::Attention,
-            "mlp" => Half::Mlp,
-            _ => bail!(wrong()),
-        };
+        let half = Half::named(half).with_context(wrong)?;
         let layer = layer.parse().ok().with_context(wrong)?;
         Ok(Self {
             layer,

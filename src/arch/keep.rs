@@ -1,13 +1,14 @@
 //! The keep set: the original indices of the layers that stay.
 
-use super::half::{Half, Kept};
+use super::half::{Half, Part};
+use super::ranges::ranges;
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The layers that stay, by original index from 0, ascending, and of which of them only a half does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "Vec<Kept>", into = "Vec<Kept>")]
+#[serde(from = "Vec<Part>", into = "Vec<Part>")]
 pub struct KeepSet {
     layers: Vec<usize>,
     /// By layer, ascending.
@@ -23,17 +24,17 @@ impl From<Vec<usize>> for KeepSet {
     }
 }
 
-impl From<Vec<Kept>> for KeepSet {
-    fn from(kept: Vec<Kept>) -> Self {
-        let half = |kept: &Kept| Some((kept.layer, kept.half?));
+impl From<Vec<Part>> for KeepSet {
+    fn from(kept: Vec<Part>) -> Self {
+        let half = |part: &Part| Some((part.layer, part.half?));
         Self {
-            layers: kept.iter().map(|kept| kept.layer).collect(),
+            layers: kept.iter().map(|part| part.layer).collect(),
             halves: kept.iter().filter_map(half).collect(),
         }
     }
 }
 
-impl From<KeepSet> for Vec<Kept> {
+impl From<KeepSet> for Vec<Part> {
     fn from(keep: KeepSet) -> Self {
         keep.kept().collect()
     }
@@ -50,23 +51,31 @@ impl KeepSet {
     /// # Errors
     /// An index that is not a layer, the same layer twice, or nothing left.
     pub fn without(n_layers: usize, dropped: &[usize]) -> Result<Self> {
-        let mut sorted = dropped.to_vec();
-        sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("layer {} is named twice", pair[0]);
-        }
-        if let Some(layer) = sorted.last().filter(|&&layer| layer >= n_layers) {
-            bail!(
-                "layer {layer} does not exist: the model has layers 0 to {}",
-                n_layers.saturating_sub(1)
-            );
-        }
+        let sorted = check_named(n_layers, dropped)?;
         ensure!(
             sorted.len() < n_layers,
             "all {n_layers} layers would go: keep at least one"
         );
         let kept = (0..n_layers).filter(|layer| sorted.binary_search(layer).is_err());
         Ok(kept.collect::<Vec<_>>().into())
+    }
+
+    /// What stays when layers and halves of layers go.
+    ///
+    /// # Errors
+    /// As of [`Self::without`]; a layer is named twice if both its halves are.
+    pub fn without_parts(n_layers: usize, dropped: &[Part]) -> Result<Self> {
+        let named: Vec<usize> = dropped.iter().map(|part| part.layer).collect();
+        check_named(n_layers, &named)?;
+        let whole = dropped.iter().filter(|part| part.half.is_none());
+        let whole: Vec<usize> = whole.map(|part| part.layer).collect();
+        let keep = Self::without(n_layers, &whole)?;
+        let halves = dropped
+            .iter()
+            .filter_map(|part| Some((part.layer, part.half?)));
+        Ok(halves.fold(keep, |keep, (layer, gone)| {
+            keep.with_half(layer, gone.other())
+        }))
     }
 
     /// The kept layers, ascending.
@@ -138,11 +147,16 @@ impl KeepSet {
     }
 
     /// What stays, layer by layer.
-    pub fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.layers.iter().map(|&layer| Kept {
+    pub fn kept(&self) -> impl Iterator<Item = Part> {
+        self.layers.iter().map(|&layer| Part {
             layer,
             half: self.half(layer),
         })
+    }
+
+    /// Whether all of `n_layers` layers stay, both halves of each.
+    pub fn is_whole(&self, n_layers: usize) -> bool {
+        self.layers.len() == n_layers && self.halves.is_empty()
     }
 
     /// Half layers that stay.
@@ -176,6 +190,22 @@ impl KeepSet {
     }
 }
 
+/// Layers in ascending order, each of which exists and is named once.
+fn check_named(n_layers: usize, layers: &[usize]) -> Result<Vec<usize>> {
+    let mut sorted = layers.to_vec();
+    sorted.sort_unstable();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("layer {} is named twice", pair[0]);
+    }
+    if let Some(layer) = sorted.last().filter(|&&layer| layer >= n_layers) {
+        bail!(
+            "layer {layer} does not exist: the model has layers 0 to {}",
+            n_layers.saturating_sub(1)
+        );
+    }
+    Ok(sorted)
+}
+
 impl fmt::Display for KeepSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_whole = |&layer: &usize| self.half(layer).is_none();
@@ -189,61 +219,9 @@ impl fmt::Display for KeepSet {
     }
 }
 
-/// Ascending indices as people write them: `0-4,7,9-11`.
-pub fn ranges(layers: &[usize]) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut rest = layers;
-    while let Some(&first) = rest.first() {
-        let run = (0..rest.len())
-            .take_while(|&i| first.checked_add(i) == Some(rest[i]))
-            .count();
-        parts.push(match run {
-            1 => first.to_string(),
-            _ => format!("{first}-{}", rest[run - 1]),
-        });
-        rest = &rest[run..];
-    }
-    parts.join(",")
-}
-
-/// Reads `20-27,3` into indices.
-///
-/// # Errors
-/// Anything that is not a number or an ascending range of numbers.
-pub fn parse_ranges(text: &str) -> Result<Vec<usize>> {
-    let number = |part: &str| -> Result<usize> {
-        match part.trim().parse() {
-            Ok(value) if value < 100_000 => Ok(value),
-            _ => bail!("'{part}' is not a layer number (write layers as 20-27,3)"),
-        }
-    };
-    let mut layers = Vec::new();
-    for part in text.split(',') {
-        match part.split_once('-') {
-            None => layers.push(number(part)?),
-            Some((first, last)) => {
-                let (first, last) = (number(first)?, number(last)?);
-                ensure!(first <= last, "'{part}' runs backwards");
-                layers.extend(first..=last);
-            }
-        }
-    }
-    Ok(layers)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_read_and_written_as_people_write_them() {
-        let layers = parse_ranges("3,20-23").unwrap();
-        assert_eq!(layers, [3, 20, 21, 22, 23]);
-        assert_eq!(ranges(&layers), "3,20-23");
-        for wrong in ["", "a", "5-3", "1,,2", "-1", "99999999999999999999"] {
-            assert!(parse_ranges(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn dropping_what_does_not_exist_or_everything_is_an_error() {

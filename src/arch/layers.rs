@@ -1,6 +1,6 @@
 //! The layers of one checkpoint: which sets of them may stay.
 
-use super::keep::ranges;
+use super::ranges::ranges;
 use super::pattern::{Cycle, Marks, Role, Switch, states};
 use super::{Arch, KeepSet};
 use crate::checkpoint::Checkpoint;

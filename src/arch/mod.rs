@@ -11,14 +11,16 @@ mod layer_keys;
 mod layers;
 mod params;
 mod pattern;
+mod ranges;
 mod rope;
 mod tensors;
 
-pub use half::{Half, Kept};
-pub use keep::{KeepSet, parse_ranges, ranges};
+pub use half::{Half, Part};
+pub use keep::KeepSet;
 pub use layers::Layers;
 pub use params::{Param, ParamType, Params};
 pub use pattern::{Pattern, Role};
+pub use ranges::{parse_parts, parse_ranges, ranges};
 pub use rope::RopeScaling;
 pub(crate) use rope::shortest;
 pub use tensors::{RowOrder, Slot, TensorRule};
