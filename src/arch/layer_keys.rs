@@ -7,8 +7,9 @@ use crate::checkpoint::gguf::{Metadata, Value as GgufValue};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-/// GGUF keys (without prefix) whose array gives every layer a shape of its own.
-pub(super) const SHAPES: &[&str] = &[
+/// GGUF keys (without prefix) whose array gives every layer a shape of its own: query heads, key and
+/// value heads, the width of the MLP.
+pub(super) const SHAPES: [&str; 3] = [
     "attention.head_count",
     "attention.head_count_kv",
     "feed_forward_length",

@@ -1,7 +1,7 @@
 //! The layers of one checkpoint: which sets of them may stay.
 
-use super::ranges::ranges;
 use super::pattern::{Cycle, Marks, Role, Switch, states};
+use super::ranges::ranges;
 use super::{Arch, KeepSet};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Result, bail, ensure};

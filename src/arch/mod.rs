@@ -6,6 +6,7 @@
 
 mod attention_scale;
 mod half;
+mod half_layers;
 mod keep;
 mod layer_keys;
 mod layers;
@@ -13,6 +14,7 @@ mod params;
 mod pattern;
 mod ranges;
 mod rope;
+mod sizes;
 mod tensors;
 
 pub use half::{Half, Part};
@@ -23,6 +25,7 @@ pub use pattern::{Pattern, Role};
 pub use ranges::{parse_parts, parse_ranges, ranges};
 pub use rope::RopeScaling;
 pub(crate) use rope::shortest;
+pub use sizes::LayerSize;
 pub use tensors::{RowOrder, Slot, TensorRule};
 
 use crate::checkpoint::Checkpoint;
@@ -47,6 +50,7 @@ const DESCRIPTIONS: &[&str] = &[
     include_str!("olmo2.json"),
     include_str!("granite.json"),
     include_str!("smollm3.json"),
+    include_str!("deci.json"),
 ];
 
 /// Architectures of which slim knows only what a GGUF file needs to lose layers, a line each.
@@ -150,6 +154,10 @@ pub struct Arch {
     /// Which layers may go.
     #[serde(default)]
     pub pattern: Pattern,
+    /// The architecture as which a GGUF file is written whose layers may lack a half; absent where
+    /// there is none that computes the same.
+    #[serde(default)]
+    half_layers: Option<String>,
     /// What the decoder must do; absent where slim can only prune GGUF files.
     #[serde(default)]
     decoder: Option<Decoder>,
@@ -233,7 +241,7 @@ impl Arch {
 
     /// One sentence with every architecture that is known in config.json.
     fn known() -> String {
-        let described = ARCHITECTURES.iter().filter(|arch| arch.decoder.is_some());
+        let described = ARCHITECTURES.iter().filter(|arch| arch.in_hugging_face());
         let names = described.map(|arch| {
             let types: Vec<&str> = arch.model_types.keys().map(String::as_str).collect();
             format!("{} (model_type {})", arch.name, types.join(", "))
@@ -269,6 +277,11 @@ impl Arch {
                 Self::known()
             )
         })
+    }
+
+    /// Whether there are such models in Hugging Face's format.
+    pub fn in_hugging_face(&self) -> bool {
+        !self.model_types.is_empty()
     }
 
     /// Whether slim knows every tensor and can run the model.
@@ -385,11 +398,15 @@ impl Arch {
             })
     }
 
-    /// Whether a GGUF file gives its layers different shapes.
-    pub fn has_layer_arrays(&self, checkpoint: &Checkpoint) -> bool {
+    /// Whether a GGUF file gives its layers different shapes of which the description says nothing.
+    pub fn has_unread_shapes(&self, checkpoint: &Checkpoint) -> bool {
+        let is_read = |key: &str| {
+            let mut params = self.params.iter();
+            params.any(|param| param.key == key && param.per_layer)
+        };
         checkpoint.gguf().is_some_and(|metadata| {
-            let shapes = layer_keys::SHAPES.iter();
-            shapes
+            let unread = layer_keys::SHAPES.iter().filter(|key| !is_read(key));
+            unread
                 .filter_map(|key| metadata.get(&self.key(key)))
                 .any(|value| value.array().is_some())
         })

@@ -41,6 +41,9 @@ pub struct Param {
     /// What is lost with it.
     #[serde(default)]
     pub lost: Option<String>,
+    /// Whether a GGUF file may give every layer a value of its own.
+    #[serde(default)]
+    pub per_layer: bool,
 }
 
 /// A GGUF scalar type.
@@ -54,21 +57,50 @@ pub enum ParamType {
 }
 
 /// The hyper-parameters of one checkpoint, by GGUF key without prefix.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Params(BTreeMap<String, f64>);
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Params {
+    values: BTreeMap<String, f64>,
+    /// One value a layer, of those that differ; the first is also among `values`.
+    by_layer: BTreeMap<String, Vec<f64>>,
+}
 
 impl Params {
     pub(super) fn from_gguf(arch: &Arch, metadata: &gguf::Metadata) -> Result<Self> {
-        Self::read(arch, 1.0, |param| {
+        let mut params = Self::read(arch, 1.0, |param| {
             let key = arch.key(&param.key);
             let Some(value) = metadata.get(&key) else {
                 return Ok(param.gguf_default);
             };
+            if param.per_layer && value.array().is_some() {
+                let first = value.iter_f64().and_then(|mut values| values.next());
+                return first
+                    .with_context(|| format!("{key} is no array of numbers"))
+                    .map(Some);
+            }
             let number = value.as_f64().with_context(|| {
                 format!("{key} is not one number: per-layer arrays are not supported for this architecture")
             });
             number.map(Some)
-        })
+        })?;
+        for param in arch.params.iter().filter(|param| param.per_layer) {
+            let key = arch.key(&param.key);
+            let found = match metadata.get(&key) {
+                Some(value) if value.array().is_some() => {
+                    let n_layers = params.count("block_count")?;
+                    param.of_layers(&value, n_layers).context(key)?
+                }
+                Some(_) => continue,
+                None => {
+                    let from = param.default_from.as_ref();
+                    match from.and_then(|from| params.by_layer.get(from)) {
+                        Some(inherited) => inherited.clone(),
+                        None => continue,
+                    }
+                }
+            };
+            params.by_layer.insert(param.key.clone(), found);
+        }
+        Ok(params)
     }
 
     pub(super) fn from_hf(arch: &Arch, config: &Map<String, Value>) -> Result<Self> {
@@ -89,7 +121,7 @@ impl Params {
         rotating: f64,
         find: impl Fn(&Param) -> Result<Option<f64>>,
     ) -> Result<Self> {
-        let mut params = Self(BTreeMap::new());
+        let mut params = Self::default();
         for param in &arch.params {
             let inherited = || match param.default_from.as_deref()? {
                 "head_dim" => params.head_dim().ok().map(|dim| dim as f64),
@@ -105,14 +137,27 @@ impl Params {
                 continue;
             };
             param.check(value)?;
-            params.0.insert(param.key.clone(), value);
+            params.values.insert(param.key.clone(), value);
         }
         Ok(params)
     }
 
-    /// A parameter that may be absent.
+    /// A parameter that may be absent; the first layer's, where layers differ.
     pub fn get(&self, key: &str) -> Option<f64> {
-        self.0.get(key).copied()
+        self.values.get(key).copied()
+    }
+
+    /// A parameter of one layer, where layers may differ.
+    pub(super) fn of_layer(&self, key: &str, layer: usize) -> Option<f64> {
+        match self.by_layer.get(key) {
+            Some(values) => values.get(layer).copied(),
+            None => self.get(key),
+        }
+    }
+
+    /// Whether layers may differ in a parameter.
+    pub(super) fn differs(&self, key: &str) -> bool {
+        self.by_layer.contains_key(key)
     }
 
     /// A parameter that must be there, as a count.
@@ -124,7 +169,8 @@ impl Params {
         Ok(value as usize)
     }
 
-    /// Dimensions of one attention head: `attention.key_length`, else hidden size over heads.
+    /// Dimensions of one attention head: `attention.key_length`, else hidden size over heads, those
+    /// of the first layer where layers differ.
     ///
     /// # Errors
     /// Zero heads, or a hidden size that they do not divide.
@@ -145,6 +191,19 @@ impl Params {
 }
 
 impl Param {
+    /// One value a layer.
+    fn of_layers(&self, value: &gguf::Value, n_layers: usize) -> Result<Vec<f64>> {
+        let found = value.array().map_or(0, |(_, count)| count);
+        ensure!(
+            found == n_layers as u64,
+            "has {found} elements, but the model has {n_layers} layers"
+        );
+        let values = value.iter_f64().context("is no array of numbers")?;
+        let values: Vec<f64> = values.collect();
+        values.iter().try_for_each(|&value| self.check(value))?;
+        Ok(values)
+    }
+
     fn check(&self, value: f64) -> Result<()> {
         let valid = match self.ty {
             ParamType::U32 => value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0,

@@ -1,6 +1,8 @@
 //! Tensor names in both formats, and the row orders between them.
 
 use super::Arch;
+use super::half::Half;
+use super::sizes::LayerSize;
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -37,6 +39,15 @@ impl TensorRule {
     /// Whether every expert has such a tensor.
     pub fn is_stacked(&self) -> bool {
         self.hf.as_ref().is_some_and(|name| name.contains(EXPERT))
+    }
+
+    /// The half of a layer that it is part of; `None` outside the layers.
+    pub fn half(&self) -> Option<Half> {
+        const HALVES: &[(&str, Half)] = &[("attn_", Half::Attention), ("ffn_", Half::Mlp)];
+        let of_name = HALVES
+            .iter()
+            .find(|(start, _)| self.gguf.starts_with(start));
+        of_name.map(|(_, half)| *half)
     }
 
     /// Matches a Hugging Face name (without layer prefix): the expert, where the rule has experts.
@@ -100,6 +111,15 @@ pub struct Slot<'a> {
 }
 
 impl Slot<'_> {
+    /// Whether a layer of its size has it; `sizes` where layers differ.
+    fn is_due(&self, sizes: Option<&[LayerSize]>) -> bool {
+        let size = self
+            .layer
+            .zip(sizes)
+            .and_then(|(layer, sizes)| sizes.get(layer));
+        size.is_none_or(|size| size.has(self.rule))
+    }
+
     /// The GGUF name.
     pub fn gguf_name(&self) -> String {
         match self.layer {
@@ -212,17 +232,26 @@ impl Arch {
             Some(_) => self.params(checkpoint)?.get("expert_count"),
             None => None,
         };
+        let sizes = self.differing_sizes(checkpoint)?;
         for slot in self.slots(n_layers) {
-            let wanted = match slot.rule.is_stacked() {
-                true => experts.unwrap_or(1.0) as u64,
-                false => 1,
-            };
             let there = found.get(&slot.gguf_name()).copied().unwrap_or_default();
-            let absent = there == 0 && slot.rule.optional;
             let name = match checkpoint.gguf() {
                 Some(_) => slot.gguf_name(),
                 None => slot.hf_name(self).unwrap_or_else(|| slot.gguf_name()),
             };
+            if !slot.is_due(sizes.as_deref()) {
+                // Runtimes read what is optional, whether or not they use it.
+                ensure!(
+                    there == 0 || slot.rule.optional,
+                    "{path}: tensor {name} is left over: the metadata give its layer no such part"
+                );
+                continue;
+            }
+            let wanted = match slot.rule.is_stacked() {
+                true => experts.unwrap_or(1.0) as u64,
+                false => 1,
+            };
+            let absent = there == 0 && slot.rule.optional;
             ensure!(
                 there > 0 || absent,
                 "{path}: tensor {name} is missing, and the metadata say {n_layers} layers"

@@ -28,14 +28,17 @@ pub(super) trait Backend {
 pub(super) struct Block<B: Backend> {
     pub(super) shape: Shape,
     pub(super) attn_norm: Option<B::Vector>,
-    /// Queries, keys and values below each other.
-    pub(super) attn_qkv: B::Matrix,
+    /// Queries, keys and values below each other; absent where the output's matrix stands in for
+    /// attention.
+    pub(super) attn_qkv: Option<B::Matrix>,
     pub(super) attn_q_norm: Option<B::Vector>,
     pub(super) attn_k_norm: Option<B::Vector>,
-    pub(super) attn_output: B::Matrix,
+    /// Absent where the layer has no attention.
+    pub(super) attn_output: Option<B::Matrix>,
     pub(super) post_attention_norm: Option<B::Vector>,
     pub(super) ffn_norm: Option<B::Vector>,
-    pub(super) mlp: Mlp<B>,
+    /// Absent where the layer has none.
+    pub(super) mlp: Option<Mlp<B>>,
     pub(super) post_ffw_norm: Option<B::Vector>,
 }
 
@@ -81,11 +84,11 @@ pub(super) struct Mixture<B: Backend> {
 
 impl Shape {
     fn new(config: &Config, layer: usize) -> Self {
-        let kind = config.kinds[layer];
+        let (kind, size) = (config.kinds[layer], config.sizes[layer]);
         Self {
             kind,
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
+            n_heads: size.n_heads,
+            n_kv_heads: size.n_kv_heads,
             head_dim: config.head_dim,
             rms_norm_eps: config.rms_norm_eps,
             attention_scale: config.attention_scale,
@@ -120,18 +123,33 @@ impl<B: Backend> Block<B> {
             true => vec![named("attn_qkv")],
             false => ["attn_q", "attn_k", "attn_v"].map(named).to_vec(),
         };
+        // llama.cpp passes a layer without an MLP by, attention and all.
+        let size = config.sizes[layer];
+        let passed_by = size.intermediate_size == 0;
+        let attends = size.n_heads > 0 && !passed_by;
         Ok(Self {
             shape: Shape::new(config, layer),
             attn_norm: norm("attn_norm")?,
-            attn_qkv: stacked::<B>(weights, &attn_qkv)?,
+            attn_qkv: match attends && !size.is_linear() {
+                true => Some(stacked::<B>(weights, &attn_qkv)?),
+                false => None,
+            },
             attn_q_norm: norm("attn_q_norm")?,
             attn_k_norm: norm("attn_k_norm")?,
-            attn_output: stacked::<B>(weights, &[named("attn_output")])?,
+            attn_output: match attends {
+                false => None,
+                // llama.cpp adds no bias to what stands in for attention.
+                true if size.is_linear() => {
+                    let stack = weights.stack(&[&named("attn_output.weight")])?;
+                    Some(whole::<B>(&stack, None)?)
+                }
+                true => Some(stacked::<B>(weights, &[named("attn_output")])?),
+            },
             post_attention_norm: norm("post_attention_norm")?,
             ffn_norm: norm("ffn_norm")?,
-            mlp: match config.experts {
-                Some(experts) => Mlp::Mixture(Mixture::load(weights, config, experts, layer)?),
-                None => Mlp::One(Gated::load(weights, config, layer)?),
+            mlp: match passed_by {
+                true => None,
+                false => Some(Mlp::load(weights, config, layer)?),
             },
             post_ffw_norm: norm("post_ffw_norm")?,
         })
@@ -163,6 +181,15 @@ fn whole<B: Backend>(stack: &Stack, bias: Option<Vec<f32>>) -> Result<B::Matrix>
     matrix
 }
 
+impl<B: Backend> Mlp<B> {
+    fn load(weights: &Weights, config: &Config, layer: usize) -> Result<Self> {
+        Ok(match config.experts {
+            Some(experts) => Self::Mixture(Mixture::load(weights, config, experts, layer)?),
+            None => Self::One(Gated::load(weights, config, layer)?),
+        })
+    }
+}
+
 impl<B: Backend> Gated<B> {
     fn load(weights: &Weights, config: &Config, layer: usize) -> Result<Self> {
         let named = |name: &str| format!("blk.{layer}.{name}");
@@ -172,7 +199,7 @@ impl<B: Backend> Gated<B> {
         };
         Ok(Self {
             activation: config.decoder.activation,
-            intermediate_size: config.intermediate_size,
+            intermediate_size: config.sizes[layer].intermediate_size,
             gate_up: stacked::<B>(weights, &gate_up)?,
             down: stacked::<B>(weights, &[named("ffn_down")])?,
         })

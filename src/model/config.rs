@@ -1,6 +1,6 @@
 //! Hyper-parameters of the decoder, checked once.
 
-use crate::arch::{Arch, Decoder, EmbeddingScale, Params, Role};
+use crate::arch::{Arch, Decoder, EmbeddingScale, LayerSize, Params, Role};
 use crate::checkpoint::Checkpoint;
 use anyhow::{Context, Result, ensure};
 
@@ -11,11 +11,11 @@ pub struct Config {
     pub n_layers: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the gated MLP.
+    /// Width of the gated MLP, of the widest where layers differ.
     pub intermediate_size: usize,
-    /// Query heads.
+    /// Query heads, of the layer with most where layers differ.
     pub n_heads: usize,
-    /// Key and value heads, each shared by n_heads / n_kv_heads query heads.
+    /// Key and value heads, each shared by n_heads / n_kv_heads query heads; of the layer with most.
     pub n_kv_heads: usize,
     /// Dimensions of a head.
     pub head_dim: usize,
@@ -53,6 +53,8 @@ pub struct Config {
     pub decoder: Decoder,
     /// What each layer does in its own way.
     pub kinds: Vec<LayerKind>,
+    /// How large each layer is.
+    pub sizes: Vec<LayerSize>,
 }
 
 /// A mixture of experts.
@@ -108,13 +110,16 @@ impl Config {
             None => factor("embedding_scale"),
         };
         let sliding_window = count("attention.sliding_window").filter(|&window| window > 0);
-        let intermediate_size = params.count("feed_forward_length")?;
+        let kinds = kinds(arch, checkpoint, sliding_window)?;
+        let sizes = params.layer_sizes(kinds.len())?;
+        let most = |count: fn(&LayerSize) -> usize| sizes.iter().map(count).max().unwrap_or(0);
+        let intermediate_size = most(|size| size.intermediate_size);
         Ok(Self {
-            n_layers: params.count("block_count")?,
+            n_layers: kinds.len(),
             hidden_size,
             intermediate_size,
-            n_heads: params.count("attention.head_count")?,
-            n_kv_heads: params.count("attention.head_count_kv")?,
+            n_heads: most(|size| size.n_heads),
+            n_kv_heads: most(|size| size.n_kv_heads),
             head_dim,
             rotary_dim: count("rope.dimension_count").unwrap_or(head_dim),
             vocab_size: vocab_size(arch, checkpoint, params)?,
@@ -135,17 +140,13 @@ impl Config {
             attn_softcap: cap("attn_logit_softcapping"),
             final_softcap: cap("final_logit_softcapping"),
             decoder,
-            kinds: kinds(arch, checkpoint, sliding_window)?,
+            kinds,
+            sizes,
         })
     }
 
     fn check(&self) -> Result<()> {
-        let (heads, kv) = (self.n_heads, self.n_kv_heads);
         ensure!(self.n_layers > 0, "the model has no layers");
-        ensure!(
-            kv > 0 && heads > 0 && heads.is_multiple_of(kv),
-            "num_key_value_heads {kv} does not divide num_attention_heads {heads}"
-        );
         ensure!(
             self.head_dim > 0 && self.head_dim.is_multiple_of(2),
             "head_dim (attention.key_length) must be even and not 0, but is {}",
@@ -157,10 +158,9 @@ impl Config {
             self.head_dim,
             self.rotary_dim
         );
-        let sizes = [self.hidden_size, self.intermediate_size, self.vocab_size];
         ensure!(
-            sizes.iter().all(|&size| size > 0),
-            "hidden_size, intermediate_size and vocab_size must not be 0"
+            self.hidden_size > 0 && self.vocab_size > 0,
+            "hidden_size and vocab_size must not be 0"
         );
         let bases = [Some(self.rope_theta), self.rope_theta_local];
         ensure!(
@@ -172,11 +172,11 @@ impl Config {
     }
 
     /// The shapes that a tensor may have, by its GGUF name without layer; empty for a tensor
-    /// that the decoder does not use.
-    pub fn shapes_of(&self, name: &str) -> Vec<Vec<usize>> {
-        let (hidden, ffn, vocab) = (self.hidden_size, self.intermediate_size, self.vocab_size);
-        let q = self.n_heads * self.head_dim;
-        let kv = self.n_kv_heads * self.head_dim;
+    /// that the decoder does not use, or that is outside the layers.
+    fn shapes_in_layer(&self, name: &str, size: &LayerSize) -> Vec<Vec<usize>> {
+        let (hidden, ffn) = (self.hidden_size, size.intermediate_size);
+        let q = size.n_heads.saturating_mul(self.head_dim);
+        let kv = size.n_kv_heads.saturating_mul(self.head_dim);
         let (count, wide, shared) = match self.experts {
             Some(e) => {
                 let shared = e.shared_intermediate_size.unwrap_or(ffn);
@@ -187,18 +187,13 @@ impl Config {
         let up = ffn * (1 + usize::from(self.fused_gate));
         let one = |shape: &[usize]| vec![shape.to_vec()];
         match name {
-            "token_embd.weight" | "output.weight" => one(&[vocab, hidden]),
-            "output_norm.weight"
-            | "attn_norm.weight"
+            "attn_norm.weight"
             | "ffn_norm.weight"
             | "post_attention_norm.weight"
             | "post_ffw_norm.weight"
             | "attn_output.bias"
             | "ffn_down.bias" => one(&[hidden]),
-            "rope_freqs.weight" | "rope_factors_long.weight" | "rope_factors_short.weight" => {
-                one(&[self.rotary_dim / 2])
-            }
-            "attn_qkv.weight" => one(&[q + 2 * kv, hidden]),
+            "attn_qkv.weight" => one(&[q.saturating_add(kv.saturating_mul(2)), hidden]),
             "attn_q.weight" => one(&[q, hidden]),
             "attn_q.bias" => one(&[q]),
             "attn_k.weight" | "attn_v.weight" => one(&[kv, hidden]),
@@ -206,6 +201,7 @@ impl Config {
             // Of every head on its own, or of all heads together.
             "attn_q_norm.weight" => vec![vec![self.head_dim], vec![q]],
             "attn_k_norm.weight" => vec![vec![self.head_dim], vec![kv]],
+            "attn_output.weight" if size.is_linear() => one(&[hidden, hidden]),
             "attn_output.weight" => one(&[hidden, q]),
             "ffn_gate.weight" => one(&[ffn, hidden]),
             "ffn_up.weight" => one(&[up, hidden]),
@@ -217,6 +213,18 @@ impl Config {
             "ffn_gate_inp_shexp.weight" => vec![vec![hidden], vec![1, hidden]],
             "ffn_gate_shexp.weight" | "ffn_up_shexp.weight" => one(&[shared, hidden]),
             "ffn_down_shexp.weight" => one(&[hidden, shared]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same outside the layers.
+    fn shapes_outside(&self, name: &str) -> Vec<Vec<usize>> {
+        match name {
+            "token_embd.weight" | "output.weight" => vec![vec![self.vocab_size, self.hidden_size]],
+            "output_norm.weight" => vec![vec![self.hidden_size]],
+            "rope_freqs.weight" | "rope_factors_long.weight" | "rope_factors_short.weight" => {
+                vec![vec![self.rotary_dim / 2]]
+            }
             _ => Vec::new(),
         }
     }
@@ -238,7 +246,14 @@ impl Config {
                 tensor.name
             );
             let of_one = usize::from(slot.expert.is_some());
-            let allowed = self.shapes_of(&slot.rule.gguf);
+            let allowed = match slot.layer {
+                None => self.shapes_outside(&slot.rule.gguf),
+                Some(layer) => match self.sizes.get(layer) {
+                    Some(size) => self.shapes_in_layer(&slot.rule.gguf, size),
+                    // Completeness is checked by itself.
+                    None => continue,
+                },
+            };
             let found: Vec<usize> = tensor.shape.iter().map(|&d| d as usize).collect();
             let fits = |shape: &Vec<usize>| shape.get(of_one..) == Some(found.as_slice());
             ensure!(

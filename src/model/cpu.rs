@@ -145,14 +145,14 @@ impl Block<Cpu> {
         bases: &[usize],
     ) -> Result<Vec<f32>> {
         SCRATCH.with_borrow_mut(|scratch| {
-            if form.attention {
-                self.attention(&x, frame, store, bases, scratch)?;
+            if let Some(output) = self.attn_output.as_ref().filter(|_| form.attention) {
+                self.attention(output, &x, frame, store, bases, scratch)?;
                 let norm = self.post_attention_norm.as_ref();
                 let out = self.normed(norm, &scratch.out, &mut scratch.out_normed);
                 add(&mut x, out, self.shape.residual_scale as f32);
             }
-            if form.mlp {
-                self.mlp(&x, scratch)?;
+            if let Some(mlp) = self.mlp.as_ref().filter(|_| form.mlp) {
+                self.mlp(mlp, &x, scratch)?;
                 let mapped = self.mapped(form.mend, scratch);
                 add(&mut x, mapped, self.shape.residual_scale as f32);
             }
@@ -201,6 +201,7 @@ impl Block<Cpu> {
 
     fn attention(
         &self,
+        attn_output: &Matrix,
         x: &[f32],
         frame: &Frame,
         store: &mut Store,
@@ -219,7 +220,10 @@ impl Block<Cpu> {
         let (q, kv) = (shape.q_width(), shape.kv_width());
         let (width, tokens) = (q + 2 * kv, frame.tokens());
         let x = self.normed(self.attn_norm.as_ref(), x, normed);
-        self.attn_qkv.forward_to(x, arranged, qkv)?;
+        let Some(attn_qkv) = &self.attn_qkv else {
+            return attn_output.forward_to(x, arranged, out);
+        };
+        attn_qkv.forward_to(x, arranged, qkv)?;
         let turns = [
             (0..q, &self.attn_q_norm, shape.attention_scale),
             (q..q + kv, &self.attn_k_norm, 1.0),
@@ -250,13 +254,13 @@ impl Block<Cpu> {
             window: shape.window,
         };
         heads.attend(qkv, width, &runs, store, mixed);
-        self.attn_output.forward_to(mixed, arranged, out)
+        attn_output.forward_to(mixed, arranged, out)
     }
 
-    fn mlp(&self, x: &[f32], scratch: &mut Scratch) -> Result<()> {
+    fn mlp(&self, mlp: &Mlp<Cpu>, x: &[f32], scratch: &mut Scratch) -> Result<()> {
         let mut normed = std::mem::take(&mut scratch.normed);
         let x = self.normed(self.ffn_norm.as_ref(), x, &mut normed);
-        match &self.mlp {
+        match mlp {
             Mlp::One(mlp) => mlp.forward(x, scratch)?,
             Mlp::Mixture(mixture) => scratch.out = mixture.forward(x, scratch)?,
         }

@@ -79,12 +79,17 @@ impl Block<Graph> {
         memory: Option<(&mut Option<Memory>, &[usize])>,
     ) -> candle_core::Result<Tensor> {
         let mut x = x.clone();
-        if form.attention {
-            let mixed = self.attention(&self.normed(&self.attn_norm, &x)?, frame, memory)?;
+        if let Some(output) = self.attn_output.as_ref().filter(|_| form.attention) {
+            let normed = self.normed(&self.attn_norm, &x)?;
+            let mixed = match &self.attn_qkv {
+                Some(qkv) => self.attention(qkv, &normed, frame, memory)?,
+                None => normed,
+            };
+            let mixed = output.forward(&mixed)?;
             x = self.add(&x, &self.normed(&self.post_attention_norm, &mixed)?)?;
         }
-        if form.mlp {
-            let mut out = self.mlp.forward(&self.normed(&self.ffn_norm, &x)?)?;
+        if let Some(mlp) = self.mlp.as_ref().filter(|_| form.mlp) {
+            let mut out = mlp.forward(&self.normed(&self.ffn_norm, &x)?)?;
             if let Some(Mend::Linear(map)) = form.mend {
                 let map = map.tensor(out.device())?.to_dtype(out.dtype())?;
                 out = out.broadcast_matmul(&map)?;
@@ -118,8 +123,10 @@ impl Block<Graph> {
         }
     }
 
+    /// What the heads find, beside each other: [states, tokens, n_heads · head_dim].
     fn attention(
         &self,
+        qkv: &Linear,
         x: &Tensor,
         frame: &Frame,
         memory: Option<(&mut Option<Memory>, &[usize])>,
@@ -127,7 +134,7 @@ impl Block<Graph> {
         let shape = &self.shape;
         let (q, kv) = (shape.q_width(), shape.kv_width());
         let (states, tokens, _) = x.dims3()?;
-        let qkv = self.attn_qkv.forward(x)?;
+        let qkv = qkv.forward(x)?;
         let part = |at, width| qkv.narrow(2, at, width)?.contiguous();
         let query = self.heads(&part(0, q)?, &self.attn_q_norm, shape.n_heads)?;
         let keys = self.heads(&part(q, kv)?, &self.attn_k_norm, shape.n_kv_heads)?;
@@ -148,8 +155,7 @@ impl Block<Graph> {
             }
         };
         let mixed = mixed.transpose(1, 2)?.contiguous()?;
-        self.attn_output
-            .forward(&mixed.reshape((states, tokens, ()))?)
+        mixed.reshape((states, tokens, ()))
     }
 
     /// Writes each state's keys and values to its columns, and lets its queries find what they see.

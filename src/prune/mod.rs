@@ -108,8 +108,8 @@ pub fn check(checkpoint: &Checkpoint, target: &Path, max_shard_bytes: Option<u64
     }
     let arch = Arch::of(checkpoint)?;
     arch.check_complete(checkpoint)?;
-    // Layers of different shapes can be copied, but not run or converted.
-    if arch.is_described() && !arch.has_layer_arrays(checkpoint) {
+    // Layers of shapes that are not understood can be copied, but not run or converted.
+    if arch.is_described() && !arch.has_unread_shapes(checkpoint) {
         Config::read(arch, checkpoint)?.check_shapes(arch, checkpoint)?;
     }
     Ok(())
