@@ -4,11 +4,12 @@
 //! ```text
 //! cargo run --release --example logits -- MODEL PROMPTS.json
 //! ```
-//! PROMPTS.json: `{"new_tokens": 24, "prompts": ["text", …]}`. For each prompt: its token ids; at
-//! every position the most likely next tokens, `[id, natural log of the probability]`; the ids of
-//! the greedy continuation, read through the cache, and its text.
+//! PROMPTS.json: `{"new_tokens": 24, "prompts": ["text", …]}`; a prompt may also be a list of token
+//! ids, for a model without a tokenizer. For each prompt: its token ids; at every position the most
+//! likely next tokens, `[id, natural log of the probability]`; the ids of the greedy continuation of a
+//! text, read through the cache, and its text.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use slim::checkpoint::Checkpoint;
@@ -22,7 +23,14 @@ const TOP: usize = 50;
 #[derive(Deserialize)]
 struct Asked {
     new_tokens: usize,
-    prompts: Vec<String>,
+    prompts: Vec<Prompt>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
 }
 
 #[derive(Serialize)]
@@ -40,24 +48,38 @@ fn main() -> Result<()> {
     };
     let asked: Asked = serde_json::from_slice(&std::fs::read(prompts)?).context("the prompts")?;
     let checkpoint = Checkpoint::open(Path::new(model))?;
-    let tokenizer = runnable(&checkpoint)?;
+    let tokenizer = runnable(&checkpoint);
     let model = Model::load(&checkpoint, &Device::Cpu, |_, _| ())?;
-    let answer = |prompt: &String| answer(&model, &tokenizer, prompt, asked.new_tokens);
+    let answer = |prompt: &Prompt| match prompt {
+        Prompt::Tokens(tokens) => answer(&model, tokens.clone()),
+        Prompt::Text(text) => {
+            let tokenizer = tokenizer.as_ref().map_err(|e| anyhow!("{e:#}"))?;
+            answer_text(&model, tokenizer, text, asked.new_tokens)
+        }
+    };
     let answers: Vec<Answer> = asked.prompts.iter().map(answer).collect::<Result<_>>()?;
     println!("{}", serde_json::to_string(&answers)?);
     Ok(())
 }
 
-fn answer(model: &Model, tokenizer: &TextTokenizer, text: &str, new: usize) -> Result<Answer> {
+fn answer_text(model: &Model, tokenizer: &TextTokenizer, text: &str, new: usize) -> Result<Answer> {
     let tokens = tokenizer.encode(text, tokenizer.add_bos())?;
-    let keep: Vec<usize> = (0..model.n_layers()).collect();
-    let logits = model.forward(&tokens, &keep)?.to_vec2::<f32>()?;
     let greedy = greedy(model, tokenizer.end_ids(), &tokens, new)?;
     Ok(Answer {
-        top: logits.iter().map(|row| most_likely(row)).collect(),
         text: tokenizer.decode(&greedy)?,
-        tokens,
         greedy,
+        ..answer(model, tokens)?
+    })
+}
+
+fn answer(model: &Model, tokens: Vec<u32>) -> Result<Answer> {
+    let keep: Vec<usize> = (0..model.n_layers()).collect();
+    let logits = model.forward(&tokens, &keep)?.to_vec2::<f32>()?;
+    Ok(Answer {
+        top: logits.iter().map(|row| most_likely(row)).collect(),
+        tokens,
+        greedy: Vec::new(),
+        text: String::new(),
     })
 }
 

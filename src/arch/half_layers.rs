@@ -1,6 +1,7 @@
 //! Layers that lack a half: which models can be written so, and which files are.
 
 use super::half::{Half, Part};
+use super::layer_keys::SHAPES;
 use super::sizes::LayerSize;
 use super::{Arch, KeepSet};
 use crate::checkpoint::Checkpoint;
@@ -22,12 +23,10 @@ impl Arch {
         let name = self.half_layers.as_deref();
         let written = name.and_then(|name| Self::find(|arch| arch.name == name));
         written.with_context(|| {
-            let able = Self::all().iter().filter(|arch| arch.half_layers.is_some());
-            let able: Vec<&str> = able.map(|arch| arch.name.as_str()).collect();
             format!(
-                "half a layer of a {} model cannot be left out: no runtime has an architecture with its kind of layers of which some lack a half. It can be of {} models; drop whole layers here",
+                "half a layer of {} models cannot be left out: no runtime has an architecture for what would be left (there is one for {} models). Drop whole layers",
                 self.name,
-                able.join(", ")
+                able().join(", ")
             )
         })
     }
@@ -61,6 +60,33 @@ impl Arch {
             }
         }
         Ok(())
+    }
+
+    /// GGUF keys (without prefix) with one number a kept layer: what each of them has.
+    ///
+    /// # Errors
+    /// Sizes of layers that cannot be, or have no place in 31 bits.
+    pub fn kept_sizes(
+        &self,
+        checkpoint: &Checkpoint,
+        keep: &KeepSet,
+    ) -> Result<Vec<(&'static str, Vec<i32>)>> {
+        let n_layers = self.n_layers(checkpoint)?;
+        let sizes = self.params(checkpoint)?.layer_sizes(n_layers)?;
+        let kept = keep.kept().map(|part| {
+            let size = sizes.get(part.layer).context("no such layer")?;
+            Ok(match part.half {
+                None => [size.n_heads, size.n_kv_heads, size.intermediate_size],
+                Some(Half::Attention) => [size.n_heads, size.n_kv_heads, ZERO_MLP_LENGTH],
+                Some(Half::Mlp) => [0, 0, size.intermediate_size],
+            })
+        });
+        let kept: Vec<[usize; 3]> = kept.collect::<Result<_>>()?;
+        let column = |(i, key): (usize, &'static str)| {
+            let values = kept.iter().map(|numbers| i32::try_from(numbers[i]));
+            Ok((key, values.collect::<Result<_, _>>()?))
+        };
+        SHAPES.into_iter().enumerate().map(column).collect()
     }
 
     /// The one form of a head that the written architecture has: all of it rotates, and keys are as
@@ -102,4 +128,15 @@ impl Arch {
         };
         Ok(sizes.iter().enumerate().filter_map(part).collect())
     }
+}
+
+/// Models of which half layers can go, as their metadata call them.
+fn able() -> Vec<&'static str> {
+    let able = Arch::all().iter().filter(|arch| arch.half_layers.is_some());
+    let names = able.flat_map(|arch| {
+        let types = arch.model_types.keys().map(String::as_str);
+        let none = (!arch.in_hugging_face()).then_some(arch.name.as_str());
+        types.chain(none)
+    });
+    names.collect()
 }

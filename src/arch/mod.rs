@@ -18,6 +18,7 @@ mod sizes;
 mod tensors;
 
 pub use half::{Half, Part};
+pub use half_layers::ZERO_MLP_LENGTH;
 pub use keep::KeepSet;
 pub use layers::Layers;
 pub use params::{Param, ParamType, Params};

@@ -169,6 +169,17 @@ impl Arch {
         })
     }
 
+    /// The rule of another architecture's tensor in this one.
+    ///
+    /// # Errors
+    /// This architecture has no such tensor.
+    pub fn rule_like(&self, other: &TensorRule) -> Result<&TensorRule> {
+        let mut rules = self.layer_tensors.iter().chain(&self.tensors);
+        rules
+            .find(|rule| rule.gguf == other.gguf)
+            .with_context(|| format!("the {} architecture has no {}", self.name, other.gguf))
+    }
+
     /// The place of a checkpoint's tensor.
     ///
     /// # Errors

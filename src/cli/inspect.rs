@@ -2,7 +2,7 @@
 
 use super::Passed;
 use super::{printable, show, show_json};
-use crate::arch::{Arch, KeepSet, Layers, ranges};
+use crate::arch::{Arch, Half, KeepSet, Layers, Part, ranges};
 use crate::checkpoint::Checkpoint;
 use crate::model::Config;
 use anyhow::Result;
@@ -31,6 +31,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         parameters += tensor.shape.iter().product::<u64>();
     }
     let layers = arch.layers(&checkpoint)?;
+    let lacking = arch.lacking(&checkpoint)?;
     let provenance = provenance(&checkpoint);
     if args.json {
         let found = json!({
@@ -44,6 +45,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
             "can": abilities(arch, &checkpoint),
             "pattern": layers.rules(),
             "may_go": groups(&layers),
+            "lacking": lacking.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "slim": provenance,
         });
         show_json(&found)?;
@@ -63,6 +65,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     ];
     rows.extend(layers.rules().into_iter().map(|rule| ("pattern", rule)));
     rows.push(("may go", may_go(&layers)));
+    rows.extend(without(&lacking));
     rows.extend(
         provenance
             .iter()
@@ -79,10 +82,27 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
 /// What slim can do with such a checkpoint.
 fn abilities(arch: &Arch, checkpoint: &Checkpoint) -> Vec<&'static str> {
     let runs = Config::read(arch, checkpoint).is_ok() && arch.check_keys(checkpoint).is_ok();
-    match runs {
-        true => vec!["prune", "convert", "score"],
-        false => vec!["prune (--drop-layers)"],
+    match (runs, arch.in_hugging_face()) {
+        (true, true) => vec!["prune", "convert", "score"],
+        (true, false) => vec!["prune", "score"],
+        (false, _) => vec!["prune (--drop-layers)"],
     }
+}
+
+/// The layers that are not whole.
+fn without(lacking: &[Part]) -> Option<(&'static str, String)> {
+    let kinds = [
+        (Some(Half::Attention), "without attention"),
+        (Some(Half::Mlp), "without MLP"),
+        (None, "without either"),
+    ];
+    let found = kinds.into_iter().filter_map(|(half, what)| {
+        let layers = lacking.iter().filter(|part| part.half == half);
+        let layers: Vec<usize> = layers.map(|part| part.layer).collect();
+        (!layers.is_empty()).then(|| format!("{what}: {}", ranges(&layers)))
+    });
+    let found: Vec<String> = found.collect();
+    (!found.is_empty()).then(|| ("half layers", found.join("; ")))
 }
 
 /// For every layer the fewest that can go with it, by original index; a layer that must stay has

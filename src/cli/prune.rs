@@ -12,7 +12,7 @@ use super::score::{ScoreItems, score};
 use super::show;
 use super::subject::Subject;
 use super::verify::{Exam, ProofOptions};
-use crate::arch::{Arch, KeepSet, parse_ranges};
+use crate::arch::{Arch, KeepSet, parse_parts};
 use crate::checkpoint::{Checkpoint, Format};
 use crate::convert::{Edits, Target};
 use crate::eval::Progress;
@@ -32,6 +32,7 @@ use std::path::PathBuf;
   slim prune --keep 24 --preserve retrieval model.safetensors small.gguf
   slim prune --drop 6 --preserve knowledge=1,language=0.5 --gate 'knowledge>=0.9' model/ small/
   slim prune --drop-layers 20-23 model.gguf small.gguf
+  slim prune --drop-layers 3,5:attention,7:mlp model/ small.gguf
   slim prune --max-size 600MB --outtype q4_k_m --preserve retrieval model/ small.gguf
   slim prune --plan plan.json --outtype q8_0 model/ small.gguf
   slim prune --drop 8 --max-shard-size 5GB model-00001-of-00009.gguf small.gguf
@@ -46,7 +47,8 @@ pub(super) struct Args {
     output: PathBuf,
     #[command(flatten)]
     depth: Depth,
-    /// Layers to drop, as 20-27,3; none only converts
+    /// Layers to drop, as 20-27,3, and halves of layers, as 5:attention,7-9:mlp (into .gguf);
+    /// none only converts
     #[arg(long, value_name = "LAYERS", conflicts_with_all = ["Depth", "plan"])]
     drop_layers: Option<String>,
     /// A plan that `slim plan` wrote
@@ -115,9 +117,9 @@ impl Args {
         if let Some(layers) = &self.drop_layers {
             let dropped = match layers.as_str() {
                 "none" => Vec::new(),
-                some => parse_ranges(some)?,
+                some => parse_parts(some)?,
             };
-            let keep = KeepSet::without(n_layers, &dropped)?;
+            let keep = KeepSet::without_parts(n_layers, &dropped)?;
             return Ok(Some(Decided { keep, plan: None }));
         }
         let Some(path) = &self.plan else {

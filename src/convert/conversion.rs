@@ -3,7 +3,6 @@
 use super::edit::{Edit, outputs_multiplied};
 use super::element;
 use super::quantise::{self, Chosen, Importance};
-use super::tensors::Target;
 use crate::arch::RowOrder;
 use crate::checkpoint::{Checkpoint, DType, Data, OutTensor, TensorInfo};
 use anyhow::{Context, Result, ensure};
@@ -22,9 +21,7 @@ pub(super) struct Conversion<'a> {
     pub(super) parts: Vec<Part<'a>>,
     pub(super) from: DType,
     pub(super) to: DType,
-    /// How a GGUF file orders the rows; the same where they stay as they are.
-    pub(super) rows: RowOrder,
-    pub(super) target: Target,
+    pub(super) rows: Rows,
     pub(super) head_dim: usize,
     pub(super) edit: Option<&'a Edit>,
     pub(super) arithmetic: Arithmetic,
@@ -35,6 +32,21 @@ pub(super) struct Conversion<'a> {
 pub(super) struct Part<'a> {
     pub(super) info: &'a TensorInfo,
     pub(super) rows: Range<usize>,
+}
+
+/// How the rows are ordered, each seen from Hugging Face's order.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Rows {
+    pub(super) source: RowOrder,
+    pub(super) output: RowOrder,
+}
+
+impl Rows {
+    /// They need not be understood.
+    pub(super) const AS_THEY_ARE: Self = Self {
+        source: RowOrder::Same,
+        output: RowOrder::Same,
+    };
 }
 
 /// What becomes of every weight: w · factor + addend.
@@ -58,17 +70,17 @@ enum Source<'s> {
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn whole(info: &'a TensorInfo, order: RowOrder) -> Self {
-        let rows = 0..row_count(info, order);
+    pub(super) fn whole(info: &'a TensorInfo, rows: Rows) -> Self {
+        let rows = 0..row_count(info, rows);
         Self { info, rows }
     }
 }
 
 /// The rows of a tensor. Those of a vector that is reordered are its elements.
-fn row_count(info: &TensorInfo, order: RowOrder) -> usize {
+fn row_count(info: &TensorInfo, rows: Rows) -> usize {
     let elements = info.shape.iter().product::<u64>() as usize;
-    match (info.shape.as_slice(), order) {
-        ([_] | [], RowOrder::Same) => 1,
+    match (info.shape.as_slice(), rows) {
+        ([_] | [], Rows::AS_THEY_ARE) => 1,
         ([_] | [], _) => elements,
         ([.., columns], _) => elements / (*columns as usize).max(1),
     }
@@ -121,7 +133,7 @@ impl<'a> Conversion<'a> {
             return None;
         };
         let unchanged = self.to == self.from
-            && self.rows == RowOrder::Same
+            && self.rows == Rows::AS_THEY_ARE
             && self.edit.is_none()
             && self.arithmetic == NOTHING;
         if !unchanged {
@@ -161,7 +173,7 @@ impl<'a> Conversion<'a> {
             Source::Edited(_) => columns * size_of::<f32>(),
         };
         let unit = match self.rows {
-            RowOrder::Same => 1,
+            Rows::AS_THEY_ARE => 1,
             _ => self.head_dim,
         };
         let rows = unit * (CHUNK_BYTES / (row_bytes * unit).max(1)).max(1);
@@ -208,18 +220,12 @@ impl<'a> Conversion<'a> {
 
     /// The row of Hugging Face's tensor that a row of the output holds.
     fn hf_row(&self, row: usize) -> usize {
-        match self.target {
-            Target::Gguf => self.rows.hf_row(row, self.head_dim),
-            Target::HuggingFace => row,
-        }
+        self.rows.output.hf_row(row, self.head_dim)
     }
 
     /// The row of the source that holds a row of Hugging Face's tensor.
     fn source_row(&self, row: usize) -> usize {
-        match self.checkpoint.gguf() {
-            Some(_) => self.rows.gguf_row(row, self.head_dim),
-            None => row,
-        }
+        self.rows.source.gguf_row(row, self.head_dim)
     }
 
     /// Rows of the source as the output stores them; `first` is the output's row of the first.

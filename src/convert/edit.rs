@@ -90,6 +90,10 @@ impl Edits {
                 "{name} cannot be edited: its layer is not kept"
             );
             ensure!(
+                slot.is_none_or(|slot| !half_is_gone(keep, slot)),
+                "{name} cannot be edited: its half of the layer is not kept"
+            );
+            ensure!(
                 target == Target::Gguf || slot.is_none_or(|slot| slot.rule.hf.is_some()),
                 "{name} cannot be edited: it has no place in Hugging Face's format"
             );
@@ -98,6 +102,11 @@ impl Edits {
         }
         Ok(())
     }
+}
+
+fn half_is_gone(keep: &KeepSet, slot: Slot) -> bool {
+    let kept = slot.layer.and_then(|layer| keep.half(layer));
+    kept.is_some() && slot.rule.half().is_some() && kept != slot.rule.half()
 }
 
 /// What edits call a tensor.

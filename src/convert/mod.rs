@@ -3,6 +3,7 @@
 mod conversion;
 mod edit;
 mod element;
+mod halves;
 mod metadata;
 mod outtype;
 pub mod quantise;

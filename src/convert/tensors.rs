@@ -1,7 +1,8 @@
 //! The tensors that stay, as the output names, orders and stores them.
 
-use super::conversion::{Arithmetic, Conversion, Part};
+use super::conversion::{Arithmetic, Conversion, Part, Rows};
 use super::edit::{Edit, Edits, place_name};
+use super::halves::{Fate, zeros};
 use super::outtype::OutType;
 use super::quantise::{self, Chosen, Quantise};
 use crate::arch::{Arch, KeepSet, RopeScaling, RowOrder, Slot, TensorRule};
@@ -20,10 +21,12 @@ pub enum Target {
 }
 
 /// Every tensor that stays, in source order, renumbered. Tensors that need neither another type
-/// nor another row order nor an edit are copied as bytes.
+/// nor another row order nor an edit are copied as bytes. Where half layers stay, they are those of the
+/// architecture that [`Arch::written_as`] gives.
 ///
 /// # Errors
-/// A tensor that the architecture's description does not know; an edit that does not fit.
+/// A tensor that the architecture's description does not know; an edit that does not fit; half layers
+/// of an architecture, or for a format, that has none.
 pub fn kept_tensors<'a>(
     checkpoint: &'a Checkpoint,
     arch: &'a Arch,
@@ -33,6 +36,10 @@ pub fn kept_tensors<'a>(
     quantise: Quantise<'a>,
     edits: &'a Edits,
 ) -> Result<Vec<OutTensor<'a>>> {
+    ensure!(
+        target == Target::Gguf || keep.halves().is_empty(),
+        "half layers can be written as GGUF only: no model class of stock transformers has layers that lack a half. Name a .gguf, or drop whole layers"
+    );
     edits.check(checkpoint, arch, keep, target)?;
     let nothing = Chosen::default();
     if !outtype.is_quantised() {
@@ -41,7 +48,10 @@ pub fn kept_tensors<'a>(
     // Which type a tensor gets depends on all others.
     let (plain, unedited) = (OutType::Keep, Edits::default());
     let plain = stored(checkpoint, arch, keep, target, plain, &nothing, &unedited)?;
-    let model = quantise::Shape::of(checkpoint, arch, keep)?;
+    let model = quantise::Shape {
+        arch: arch.written_as(keep)?.gguf_name().to_owned(),
+        ..quantise::Shape::of(checkpoint, arch, keep)?
+    };
     let chosen = quantise.choose(outtype, model, keep, &plain)?;
     let rest = OutType::Keep;
     stored(checkpoint, arch, keep, target, rest, &chosen, edits)
@@ -58,8 +68,10 @@ fn stored<'a>(
     edits: &'a Edits,
 ) -> Result<Vec<OutTensor<'a>>> {
     let same_format = (target == Target::Gguf) == checkpoint.gguf().is_some();
+    let written = arch.written_as(keep)?;
+    let renumbered_only = same_format && std::ptr::eq(written, arch) && !edits.by_rows();
     // Of a file that is only renumbered, slim need not know the heads.
-    let head_dim = match same_format && !edits.by_rows() {
+    let head_dim = match renumbered_only {
         true => 0,
         false => arch.params(checkpoint)?.head_dim()?,
     };
@@ -70,6 +82,7 @@ fn stored<'a>(
     let converter = Converter {
         checkpoint,
         arch,
+        written,
         keep,
         target,
         same_format,
@@ -100,6 +113,8 @@ fn check_readable(info: &TensorInfo) -> Result<()> {
 struct Converter<'a, 'k> {
     checkpoint: &'a Checkpoint,
     arch: &'a Arch,
+    /// The output's architecture.
+    written: &'a Arch,
     keep: &'k KeepSet,
     target: Target,
     same_format: bool,
@@ -121,13 +136,20 @@ impl<'a> Converter<'a, '_> {
                 continue;
             };
             let slot = self.arch.slot(&info.name);
+            if let Some(slot) = slot {
+                match Fate::of(self.keep, slot) {
+                    Fate::Stays => {}
+                    Fate::Goes => continue,
+                    Fate::Zeroed => {
+                        tensors.push(zeros(name, slot.rule, &info.shape));
+                        continue;
+                    }
+                }
+            }
             let edit = self.edits.get(&place_name(info, slot));
-            let rows = match (slot, edit.is_some_and(Edit::by_rows)) {
-                (Some(slot), true) => slot.rule.rows,
-                _ => RowOrder::Same,
-            };
-            let parts = vec![Part::whole(info, rows)];
             let rule = slot.map(|slot| slot.rule);
+            let rows = self.rows(rule, edit)?;
+            let parts = vec![Part::whole(info, rows)];
             let conversion = self.conversion(info, rule, parts, rows, edit);
             if conversion.copied().is_none() || self.chosen.contains_key(&name) {
                 check_readable(info)?;
@@ -135,6 +157,25 @@ impl<'a> Converter<'a, '_> {
             tensors.push(conversion.tensor(name, info.shape.clone(), self.chosen)?);
         }
         Ok(tensors)
+    }
+
+    /// How the source orders the rows, and how the output does.
+    fn rows(&self, rule: Option<&TensorRule>, edit: Option<&Edit>) -> Result<Rows> {
+        let Some(rule) = rule else {
+            return Ok(Rows::AS_THEY_ARE);
+        };
+        let source = match self.checkpoint.gguf() {
+            Some(_) => rule.rows,
+            None => RowOrder::Same,
+        };
+        let output = match self.target {
+            Target::Gguf => self.written.rule_like(rule)?.rows,
+            Target::HuggingFace => RowOrder::Same,
+        };
+        match source == output && !edit.is_some_and(Edit::by_rows) {
+            true => Ok(Rows::AS_THEY_ARE),
+            false => Ok(Rows { source, output }),
+        }
     }
 
     /// The kept tensors as the other format names and orders them.
@@ -156,22 +197,31 @@ impl<'a> Converter<'a, '_> {
                 Some(kept) => kept,
                 None => None,
             };
-            check_readable(info)?;
+            let fate = Fate::of(self.keep, slot);
             let edit = self.edits.get(&slot.gguf_name());
             let slot = Slot { layer, ..slot };
+            match fate {
+                Fate::Stays => check_readable(info)?,
+                Fate::Goes => continue,
+                Fate::Zeroed => {
+                    tensors.push(zeros(slot.gguf_name(), slot.rule, &info.shape));
+                    continue;
+                }
+            }
             if self.target == Target::HuggingFace && slot.rule.is_stacked() {
                 tensors.extend(self.experts_of(slot, info, edit)?);
                 continue;
             }
             let Some(expert) = slot.expert else {
-                let parts = vec![Part::whole(info, slot.rule.rows)];
+                let rows = self.rows(Some(slot.rule), edit)?;
+                let parts = vec![Part::whole(info, rows)];
                 tensors.extend(self.tensor(slot, parts, info.shape.clone(), edit)?);
                 continue;
             };
             let stack = stacks.entry(slot.gguf_name()).or_default();
             stack.insert(expert, info);
             if Some(stack.len() as f64) == experts {
-                let part = |info: &&'a TensorInfo| Part::whole(info, RowOrder::Same);
+                let part = |info: &&'a TensorInfo| Part::whole(info, Rows::AS_THEY_ARE);
                 let parts: Vec<Part> = stack.values().map(part).collect();
                 ensure!(
                     parts
@@ -235,7 +285,8 @@ impl<'a> Converter<'a, '_> {
         let (Some(name), Some(info)) = (name, info) else {
             return Ok(None);
         };
-        let conversion = self.conversion(info, Some(slot.rule), parts, slot.rule.rows, edit);
+        let rows = self.rows(Some(slot.rule), edit)?;
+        let conversion = self.conversion(info, Some(slot.rule), parts, rows, edit);
         conversion.tensor(name, shape, self.chosen).map(Some)
     }
 
@@ -245,7 +296,7 @@ impl<'a> Converter<'a, '_> {
         info: &'a TensorInfo,
         rule: Option<&TensorRule>,
         parts: Vec<Part<'a>>,
-        rows: RowOrder,
+        rows: Rows,
         edit: Option<&'a Edit>,
     ) -> Conversion<'a> {
         let gguf = rule.map_or(info.name.as_str(), |rule| &rule.gguf);
@@ -255,7 +306,6 @@ impl<'a> Converter<'a, '_> {
             from: info.dtype,
             to: stored_type(info, gguf, self.target, self.outtype, self.same_format),
             rows,
-            target: self.target,
             head_dim: self.head_dim,
             edit,
             arithmetic: self.arithmetic(gguf, rule.is_some_and(|rule| rule.plus_one), edit),

@@ -2,7 +2,7 @@
 //! with the keys that the stock converter would write.
 
 use super::Request;
-use super::provenance::{KEPT, Provenance, SHA256, pruned_name};
+use super::provenance::{KEPT, KEPT_HALVES, Provenance, SHA256, pruned_name};
 use super::size_label::size_label;
 use crate::arch::Arch;
 use crate::checkpoint::gguf::{self, Parts, Value, keys};
@@ -152,14 +152,34 @@ fn rewrite(
         &arch.key(keys::BLOCK_COUNT),
         Value::u32(block_count),
     );
-    if kept.len() != n_layers {
+    if !kept.is_whole(n_layers) {
         set(entries, keys::SIZE_LABEL, Value::str(label));
         let name = entries.iter().find(|(key, _)| key == keys::NAME);
         let name = name
             .and_then(|(_, value)| value.as_str())
             .unwrap_or("model");
-        let name = pruned_name(name, kept.len(), n_layers);
+        let name = pruned_name(name, kept, n_layers);
         set(entries, keys::NAME, Value::str(&name));
+    }
+    match kept.halves().is_empty() {
+        true => Ok(()),
+        false => rename(entries, request, arch),
+    }
+}
+
+/// The same keys in the architecture whose layers may lack a half, with what each of them has.
+fn rename(entries: &mut Entries, request: &Request, arch: &Arch) -> Result<()> {
+    let written = arch.written_as(request.keep)?;
+    let (old, new) = (arch.key(""), written.key(""));
+    for (key, _) in entries.iter_mut() {
+        if let Some(suffix) = key.strip_prefix(&old) {
+            *key = format!("{new}{suffix}");
+        }
+    }
+    let name = Value::str(written.gguf_name());
+    set(entries, keys::ARCHITECTURE, name);
+    for (key, values) in arch.kept_sizes(request.checkpoint, request.keep)? {
+        set(entries, &written.key(key), Value::i32s(&values));
     }
     Ok(())
 }
@@ -182,4 +202,9 @@ fn append(entries: &mut Entries, provenance: &Provenance) {
     let layers = Value::u32(provenance.source_layers as u32);
     entries.push(("slim.source.block_count".to_owned(), layers));
     entries.push((KEPT.to_owned(), Value::i32s(&kept)));
+    let halves = provenance.kept.kept().filter(|part| part.half.is_some());
+    let halves: Vec<String> = halves.map(|part| part.to_string()).collect();
+    if !halves.is_empty() {
+        entries.push((KEPT_HALVES.to_owned(), Value::str(&halves.join(","))));
+    }
 }

@@ -107,6 +107,12 @@ pub fn check(checkpoint: &Checkpoint, target: &Path, max_shard_bytes: Option<u64
         _ => check_target(target, &sources)?,
     }
     let arch = Arch::of(checkpoint)?;
+    ensure!(
+        target_format(target)? == Format::Gguf || !arch.is_described() || arch.in_hugging_face(),
+        "{}: stock transformers has no model class for the {} architecture: name a .gguf",
+        checkpoint.path().display(),
+        arch.name
+    );
     arch.check_complete(checkpoint)?;
     // Layers of shapes that are not understood can be copied, but not run or converted.
     if arch.is_described() && !arch.has_unread_shapes(checkpoint) {
@@ -128,6 +134,7 @@ pub fn write(request: &Request, progress: &dyn Fn(u64)) -> Result<PathBuf> {
     request.keep.check(n_layers)?;
     let layers = arch.layers(request.checkpoint)?;
     layers.by_arrays(request.layer_arrays).check(request.keep)?;
+    arch.check_half_layers(request.checkpoint, request.keep)?;
     if let Some(files) = request.checkpoint.hf() {
         // Whatever is written: what config.json says of layers must be understood.
         arch.rewrite_layer_fields(&mut files.config.clone(), request.keep, n_layers)?;

@@ -1,7 +1,7 @@
 //! Where a pruned file comes from, in the words that both formats carry.
 
 use super::Request;
-use crate::arch::{Arch, KeepSet};
+use crate::arch::{Arch, Half, KeepSet};
 use anyhow::Result;
 
 /// The digest's key; in GGUF its value is filled in once the source has been read.
@@ -12,6 +12,9 @@ pub(super) const VERSION: &str = "slim.version";
 
 /// The layers that were kept, by original index.
 pub(super) const KEPT: &str = "slim.layers.kept";
+
+/// The kept layers of which only a half was kept, each with that half: `3:attention,7:mlp`.
+pub(super) const KEPT_HALVES: &str = "slim.layers.kept_halves";
 
 /// Provenance of one file.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,9 +50,23 @@ impl Provenance {
 }
 
 /// The model's name with what became of it.
-pub(super) fn pruned_name(name: &str, kept: usize, layers: usize) -> String {
-    match kept == layers {
+pub(super) fn pruned_name(name: &str, keep: &KeepSet, n_layers: usize) -> String {
+    let mut parts = match keep.len() == n_layers {
+        true => Vec::new(),
+        false => vec![format!("{} of {n_layers} layers", keep.len())],
+    };
+    for gone in [Half::Attention, Half::Mlp] {
+        let without = keep
+            .halves()
+            .iter()
+            .filter(|(_, kept)| kept.other() == gone);
+        parts.extend(match without.count() {
+            0 => None,
+            count => Some(format!("{count} without {}", gone.title())),
+        });
+    }
+    match parts.is_empty() {
         true => name.to_owned(),
-        false => format!("{name} ({kept} of {layers} layers)"),
+        false => format!("{name} ({})", parts.join(", ")),
     }
 }

@@ -5,15 +5,15 @@ import { readFileSync } from "node:fs";
 import { deepStrictEqual } from "node:assert";
 import { withModel } from "./llama_cpp.mjs";
 
-const file = new URL("prompts.json", import.meta.url).pathname;
-const { prompts, new_tokens } = JSON.parse(readFileSync(file));
+const PROMPTS = new URL("prompts.json", import.meta.url).pathname;
 
-// LOGITS: the built example `logits`. `relative` divides differences by the largest log-probability
+// LOGITS: the built example `logits`. `asked`: a file of prompts, texts or token ids. `relative` divides differences by the largest log-probability
 // of the position: random models are sharper than any trained one. Positions from `upTo` on are not
 // compared. Gives the largest difference of a log-probability, the number
 // of positions and the texts that llama.cpp wrote.
-export async function compare(logits, model, { tolerance, greedy, relative = false, upTo = Infinity }) {
-    const ours = JSON.parse(execFileSync(logits, [model, file], { maxBuffer: 1 << 30 }));
+export async function compare(logits, model, { tolerance, greedy, relative = false, upTo = Infinity, asked = PROMPTS }) {
+    const { prompts, new_tokens } = JSON.parse(readFileSync(asked));
+    const ours = JSON.parse(execFileSync(logits, [model, asked], { maxBuffer: 1 << 30 }));
     let [worst, positions] = [0, 0];
     const texts = [];
     await withModel(model, async (read) => {

@@ -2,31 +2,16 @@
 // pattern of attention, not a scale that depends on the depth, not a bit of llama.cpp's output.
 //   node no_op_layer.mjs SLIM MODEL.gguf LAYERS    LAYERS: 12 or 4,5,6,7
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync, closeSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { differing, readGgufFileInfo, withModel } from "./llama_cpp.mjs";
+import { differing, withModel } from "./llama_cpp.mjs";
+import { zero } from "./zero.mjs";
 
 const [slim, model, layers] = process.argv.slice(2);
 const { prompts } = JSON.parse(readFileSync(new URL("prompts.json", import.meta.url)));
 const folder = mkdtempSync(join(tmpdir(), "slim-no-op-"));
 const [zeroed, pruned] = ["zeroed.gguf", "pruned.gguf"].map((name) => join(folder, name));
-
-// Zero bytes are zeros in every type that llama.cpp has: a block's scale and minimum are zero too.
-async function zero(path, names) {
-    const { fullTensorInfo } = await readGgufFileInfo(path);
-    const starts = fullTensorInfo.map((tensor) => Number(tensor.fileOffset)).sort((a, b) => a - b);
-    const file = openSync(path, "r+");
-    for (const name of names) {
-        const tensor = fullTensorInfo.find((tensor) => tensor.name === name);
-        if (!tensor) throw new Error(`${path} has no ${name}`);
-        const start = Number(tensor.fileOffset);
-        const end = starts.find((other) => other > start);
-        if (end === undefined) throw new Error(`${name} is the last tensor: where it ends is unknown`);
-        writeSync(file, Buffer.alloc(end - start), 0, end - start, start);
-    }
-    closeSync(file);
-}
 
 const distributions = (path) => withModel(path, async (read) => {
     const all = [];

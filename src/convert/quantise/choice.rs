@@ -5,6 +5,7 @@ use crate::arch::{Arch, KeepSet};
 use crate::checkpoint::gguf::Value;
 use crate::checkpoint::{Checkpoint, DType, OutTensor};
 use crate::convert::OutType;
+use crate::convert::halves::is_zeroed;
 use anyhow::{Result, ensure};
 use std::collections::HashMap;
 
@@ -49,7 +50,8 @@ impl<'a> Quantise<'a> {
         };
         let mut chosen = Chosen::new();
         for (tensor, dtype) in candidates.into_iter().zip(types) {
-            if dtype == tensor.plain {
+            // Zeros count as a layer's MLP, but stay as they are.
+            if dtype == tensor.plain || is_zeroed(&tensor.name, keep) {
                 continue;
             }
             ensure!(
