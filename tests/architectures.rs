@@ -25,6 +25,7 @@ Letters are tests, run on models of the architecture; where slim refuses, the me
 | C | `hugging_face_to_gguf_is_what_the_stock_converter_is_recorded_to_write` | Hugging Face → GGUF: keys, types, values, tensors and bytes are llama.cpp's converter's, in f32, f16 and bf16 |
 | D | `gguf_to_hugging_face_gives_the_original_weights_back` | GGUF → Hugging Face: the original weights, byte for byte |
 | E | `logits_are_those_of_transformers_from_either_format` | the decoder: logits of transformers within 1e-4; with `tests/real/golden.mjs`, of llama.cpp on the written file |
+| H | `tests/halves`, `tests/real/halves.mjs` | half layers: the written deci file computes, to the bit, what the mask computes of the original; stock llama.cpp computes of it what slim's decoder does, and what it computes of the original where the missing halves' projections are zero |
 | – | refused | \"slim can drop the layers of a … GGUF file that you name (--drop-layers), but has no decoder to score or convert it\"; as config.json: \"unknown architecture … slim knows …\" |
 
 ";
@@ -96,8 +97,8 @@ fn may_go(arch: &Arch) -> String {
 fn page() -> String {
     let manifests = json(&root().join("fixtures/gguf/manifests.json"));
     let (golden, mut text) = (golden_cases(), HEAD.to_owned());
-    text += "## Converted, scored and run\n\n| architecture | `model_type` | cases in fixtures/golden | layers that may go | GGUF → GGUF | HF → HF | HF → GGUF | GGUF → HF | decoder |\n|---|---|---|---|---|---|---|---|---|\n";
-    for arch in Arch::all().iter().filter(|arch| arch.is_described()) {
+    text += "## Converted, scored and run\n\n| architecture | `model_type` | cases in fixtures/golden | layers that may go | GGUF → GGUF | HF → HF | HF → GGUF | GGUF → HF | decoder | half layers |\n|---|---|---|---|---|---|---|---|---|---|\n";
+    for arch in Arch::all().iter().filter(|arch| arch.in_hugging_face()) {
         let types: Vec<&str> = arch.model_types.keys().map(String::as_str).collect();
         let cases: Vec<String> = types
             .iter()
@@ -106,10 +107,25 @@ fn page() -> String {
         // A description that no independent program was held against is not one.
         assert!(!cases.is_empty(), "{} has no golden case", arch.name);
         text += &format!(
-            "| {} | {} | {} | {} | A B | B | C | D | E |\n",
+            "| {} | {} | {} | {} | A B | B | C | D | E | {} |\n",
             arch.name,
             types.join(", "),
             cases.join(", "),
+            may_go(arch),
+            arch.half_layers.as_ref().map_or("–", |_| "H")
+        );
+    }
+    text += "\n## Written where half a layer goes, pruned and run\n\n| architecture | written of | layers that may go | GGUF → GGUF | GGUF → HF | decoder | half layers |\n|---|---|---|---|---|---|---|\n";
+    let no_class = |arch: &&Arch| arch.is_described() && !arch.in_hugging_face();
+    for arch in Arch::all().iter().filter(no_class) {
+        let written_so = |other: &&Arch| other.half_layers.as_ref() == Some(&arch.name);
+        let sources = Arch::all().iter().filter(written_so);
+        let sources: Vec<&str> = sources.map(|other| other.name.as_str()).collect();
+        assert!(manifests.get(arch.gguf_name()).is_some());
+        text += &format!(
+            "| {} | {} | {} | A | – | H | H |\n",
+            arch.name,
+            sources.join(", "),
             may_go(arch)
         );
     }

@@ -23,6 +23,8 @@ pub struct Layers<'a> {
     /// Layers that must stay, and why.
     protected: Vec<(Vec<usize>, &'a str)>,
     refused: Option<&'a str>,
+    /// Layers without attention, which cannot be the first.
+    headless: Vec<usize>,
     /// Whether runtimes that read one flag a layer are all that must run the result.
     by_arrays: bool,
 }
@@ -91,6 +93,7 @@ impl<'a> Layers<'a> {
                 .collect(),
             protected: protected.filter(|(layers, _)| !layers.is_empty()).collect(),
             refused: refused(arch, checkpoint),
+            headless: arch.headless(checkpoint)?,
             by_arrays: false,
         })
     }
@@ -175,8 +178,9 @@ impl<'a> Layers<'a> {
 
     /// Whether a layer may stand at an index of the result.
     fn fits(&self, layer: usize, index: usize) -> bool {
-        self.binding()
-            .all(|k| k.special[layer] == k.cycle.is_special(index, k.period))
+        let mut cycles = self.binding();
+        (index > 0 || !self.headless.contains(&layer))
+            && cycles.all(|k| k.special[layer] == k.cycle.is_special(index, k.period))
     }
 
     /// The layers that the pattern itself protects.
@@ -222,6 +226,11 @@ impl<'a> Layers<'a> {
             bail!(
                 "layers {} of a {name} model must stay: {reason}",
                 ranges(layers)
+            );
+        }
+        if let Some(first) = keep.layers().first().filter(|l| self.headless.contains(l)) {
+            bail!(
+                "layer {first} would be the first and has no attention, and llama.cpp works out from the first layer how long a head is: keep a layer before it, or drop it too"
             );
         }
         self.check_kinds(keep)
@@ -377,7 +386,9 @@ impl<'a> Layers<'a> {
         if self.refused().is_some() {
             return Vec::new();
         }
-        let most = self.period().min(within.len().saturating_sub(1));
+        // With the first layer go all behind it that cannot be the first.
+        let most = self.period() + self.headless.len();
+        let most = most.min(within.len().saturating_sub(1));
         let smaller =
             (1..=most).find_map(|n| self.cheapest(within, within.len() - n, costs, stay, &[layer]));
         let Some(smaller) = smaller else {

@@ -158,7 +158,7 @@ pub struct Arch {
     /// The architecture as which a GGUF file is written whose layers may lack a half; absent where
     /// there is none that computes the same.
     #[serde(default)]
-    half_layers: Option<String>,
+    pub half_layers: Option<String>,
     /// What the decoder must do; absent where slim can only prune GGUF files.
     #[serde(default)]
     decoder: Option<Decoder>,

@@ -101,4 +101,14 @@ impl Arch {
         let n_layers = self.n_layers(checkpoint)?;
         self.params(checkpoint)?.layer_sizes(n_layers).map(Some)
     }
+
+    /// The layers of a checkpoint that have no attention.
+    ///
+    /// # Errors
+    /// Sizes that cannot be.
+    pub(super) fn headless(&self, checkpoint: &Checkpoint) -> Result<Vec<usize>> {
+        let sizes = self.differing_sizes(checkpoint)?.unwrap_or_default();
+        let headless = |layer: &usize| sizes[*layer].n_heads == 0;
+        Ok((0..sizes.len()).filter(headless).collect())
+    }
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod containers;
 mod formats;
+mod halves;
 mod hostile;
 mod interrupted;
 mod main_job;
