@@ -98,7 +98,7 @@ impl Arch {
             let stated = params.get(key).unwrap_or(head_dim as f64);
             ensure!(
                 stated == head_dim as f64,
-                "half a layer of this model cannot be left out: its {key} is {stated}, and in layers that lack a half runtimes know only heads of which it is the whole length ({head_dim})"
+                "half a layer of this model cannot be left out: its {key} is {stated} and the length of a head {head_dim}, and the architecture that would be written has no such heads"
             );
         }
         Ok(())

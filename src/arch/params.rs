@@ -83,24 +83,30 @@ impl Params {
             number.map(Some)
         })?;
         for param in arch.params.iter().filter(|param| param.per_layer) {
-            let key = arch.key(&param.key);
-            let found = match metadata.get(&key) {
-                Some(value) if value.array().is_some() => {
-                    let n_layers = params.count("block_count")?;
-                    param.of_layers(&value, n_layers).context(key)?
-                }
-                Some(_) => continue,
-                None => {
-                    let from = param.default_from.as_ref();
-                    match from.and_then(|from| params.by_layer.get(from)) {
-                        Some(inherited) => inherited.clone(),
-                        None => continue,
-                    }
-                }
-            };
-            params.by_layer.insert(param.key.clone(), found);
+            if let Some(values) = params.each_layers(arch, metadata, param)? {
+                params.by_layer.insert(param.key.clone(), values);
+            }
         }
         Ok(params)
+    }
+
+    /// One value a layer, where a GGUF file has them.
+    fn each_layers(
+        &self,
+        arch: &Arch,
+        metadata: &gguf::Metadata,
+        param: &Param,
+    ) -> Result<Option<Vec<f64>>> {
+        let key = arch.key(&param.key);
+        let Some(value) = metadata.get(&key) else {
+            let from = param.default_from.as_ref();
+            return Ok(from.and_then(|from| self.by_layer.get(from)).cloned());
+        };
+        if value.array().is_none() {
+            return Ok(None);
+        }
+        let n_layers = self.count("block_count")?;
+        param.of_layers(&value, n_layers).context(key).map(Some)
     }
 
     pub(super) fn from_hf(arch: &Arch, config: &Map<String, Value>) -> Result<Self> {

@@ -263,10 +263,17 @@ impl Model {
 
     /// Whether attention and MLP of every layer see a normed state, whatever its scale.
     pub fn has_norms_before(&self) -> bool {
-        let before = ["attn_norm", "ffn_norm"];
-        let named = |layer: usize| before.map(|norm| format!("blk.{layer}.{norm}.weight"));
-        let mut names = (0..self.n_layers()).flat_map(named);
-        names.all(|name| self.weights.has(&name))
+        let has = |layer: usize, norm: &str| {
+            let there = self.weights.has(&format!("blk.{layer}.{norm}.weight"));
+            // A half that a layer lacks sees nothing.
+            let size = self.config.sizes[layer];
+            let lacks = match norm {
+                "attn_norm" => size.n_heads == 0,
+                _ => size.intermediate_size == 0,
+            };
+            there || lacks
+        };
+        (0..self.n_layers()).all(|layer| has(layer, "attn_norm") && has(layer, "ffn_norm"))
     }
 
     /// The weights of the norm behind a layer's MLP, as they are computed with, if it has one.
