@@ -341,7 +341,7 @@ fn count(text: &str) -> Result<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: f64 = digits.parse().ok().with_context(wanted)?;
     let number = number * unit.map_or(1.0, |(_, factor)| *factor);
-    ensure!(number >= 1.0 && number < 1e18, "{}", wanted());
+    ensure!((1.0..1e18).contains(&number), "{}", wanted());
     Ok(number as u64)
 }
 

@@ -44,8 +44,9 @@ impl Engine<'_> {
                 true => None,
                 false => {
                     let states = self.last_states(&pack.tree, &all, progress)?;
-                    let states = states.iter().map(|state| select(&state.hidden, &nodes));
-                    states.last().transpose()?
+                    let mut states = states.iter().map(|state| select(&state.hidden, &nodes));
+                    // One candidate has one state.
+                    states.next().transpose()?
                 }
             };
             packs.push(state);
