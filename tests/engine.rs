@@ -11,7 +11,8 @@ use slim::checkpoint::Checkpoint;
 use slim::convert::quantise::Quantise;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
 use slim::eval::{
-    Asking, Engine, Mask, Mended, Question, Reply, Silent, generate, layer_passes, questions,
+    Asking, Engine, Mask, Mended, Question, Reply, Silent, WithoutHead, generate, layer_passes,
+    questions,
 };
 use slim::model::{Compute, LinearMap, Mend, Model, Resources, Run};
 use slim::prune::{Request, write};
@@ -431,6 +432,38 @@ fn a_half_layer_computes_what_candle_transformers_computes_with_the_other_half_a
     for (prompt, theirs) in prompts.iter().zip(oracle.logits(&prompts)) {
         assert_close(&next(&model, &keep, prompt), &theirs);
     }
+}
+
+#[test]
+fn a_head_left_out_is_what_candle_transformers_computes_with_its_columns_at_zero() {
+    let (model, tokenizer) = fixture();
+    let graph = Resources {
+        graph: true,
+        ..Resources::of(&Device::Cpu)
+    };
+    let checkpoint = Checkpoint::open(&village()).unwrap();
+    let graph = Model::open(&checkpoint, &graph, |_, _| {}).unwrap();
+    let prompts = prompts(&tokenizer);
+    let width = model.config().head_dim;
+    let (layer, head) = (3, model.n_heads(3) - 1);
+    let without = |weight: &Tensor| {
+        let inputs = weight.dim(1).unwrap();
+        let own = head * width..(head + 1) * width;
+        let stays: Vec<f32> = (0..inputs)
+            .map(|input| f32::from(u8::from(!own.contains(&input))))
+            .collect();
+        weight
+            .broadcast_mul(&Tensor::new(stays, &Device::Cpu).unwrap())
+            .unwrap()
+    };
+    let oracle = Oracle::new().change(layer, "self_attn.o_proj", without);
+    let mask = WithoutHead(Some((layer, head)));
+    for (prompt, theirs) in prompts.iter().zip(oracle.logits(&prompts)) {
+        assert_close(&next(&model, &mask, prompt), &theirs);
+        assert_close(&next(&graph, &mask, prompt), &theirs);
+    }
+    let whole = next(&model, &WithoutHead(None), &prompts[0]);
+    assert_ne!(next(&model, &mask, &prompts[0]), whole);
 }
 
 /// As the mends will be written: the map in down_proj, the factor's inverse in later layers.

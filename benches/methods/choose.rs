@@ -129,6 +129,7 @@ impl Draw<'_> {
             budget: Budget::Knee,
             curve: false,
             free_ends: false,
+            halvable: None,
             candidates: self.subject.number("candidates", 6),
             seed: self.seed,
             generations: self.subject.number("generations", 24),

@@ -31,6 +31,9 @@ enum Written {
 }
 
 impl Half {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Attention, Self::Mlp];
+
     /// The half that is left where this one goes.
     pub fn other(self) -> Self {
         match self {
@@ -54,6 +57,13 @@ impl Half {
             Self::Attention => "attention",
             Self::Mlp => "MLP",
         }
+    }
+}
+
+impl Part {
+    /// A layer with both halves.
+    pub fn whole(layer: usize) -> Self {
+        Self { layer, half: None }
     }
 }
 
@@ -89,7 +99,7 @@ impl TryFrom<Written> for Part {
 
     fn try_from(written: Written) -> Result<Self> {
         let text = match written {
-            Written::Whole(layer) => return Ok(Self { layer, half: None }),
+            Written::Whole(layer) => return Ok(Self::whole(layer)),
             Written::Half(text) => text,
         };
         let wrong = || format!("'{text}' is no layer: write 7, 7:attention or 7:mlp");

@@ -62,6 +62,22 @@ impl Arch {
         Ok(())
     }
 
+    /// The layers of which a half can be left out.
+    ///
+    /// # Errors
+    /// As of [`Self::check_half_layers`].
+    pub fn halvable(&self, checkpoint: &Checkpoint) -> Result<Vec<usize>> {
+        let n_layers = self.n_layers(checkpoint)?;
+        let lacking = self.lacking(checkpoint)?;
+        let whole = |layer: &usize| !lacking.iter().any(|part| part.layer == *layer);
+        let layers: Vec<usize> = (0..n_layers).filter(whole).collect();
+        if let Some(&last) = layers.last() {
+            let keep = KeepSet::all(n_layers).drop_half(last, Half::Mlp);
+            self.check_half_layers(checkpoint, &keep)?;
+        }
+        Ok(layers)
+    }
+
     /// GGUF keys (without prefix) with one number a kept layer: what each of them has.
     ///
     /// # Errors

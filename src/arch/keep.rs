@@ -133,6 +133,30 @@ impl KeepSet {
         kept
     }
 
+    /// Whether a half of a layer stays.
+    pub fn contains_half(&self, layer: usize, half: Half) -> bool {
+        self.contains(layer) && self.half(layer).is_none_or(|kept| kept == half)
+    }
+
+    /// The same set without a half of a layer: without the layer, if that was all of it.
+    pub fn drop_half(&self, layer: usize, half: Half) -> Self {
+        match self.half(layer) {
+            Some(kept) if kept == half => self.drop_layers(&[layer]),
+            Some(_) => self.clone(),
+            None if self.contains(layer) => self.with_half(layer, half.other()),
+            None => self.clone(),
+        }
+    }
+
+    /// The same set with a half of a layer back in its place.
+    pub fn add_half(&self, layer: usize, half: Half) -> Self {
+        match self.half(layer) {
+            Some(kept) if kept != half => self.with_layer(layer),
+            None if !self.contains(layer) => self.with_half(layer, half),
+            _ => self.clone(),
+        }
+    }
+
     /// The half of a layer that stays, where only a half does.
     pub fn half(&self, layer: usize) -> Option<Half> {
         let at = self
@@ -244,6 +268,21 @@ mod tests {
         assert_eq!(keep.drop_layers(&[1]).halves(), [(3, Half::Mlp)]);
         assert_eq!(keep.drop_layers(&[1]).with_layer(1).half(1), None);
         assert!(serde_json::from_str::<KeepSet>(r#"["1:both"]"#).is_err());
+    }
+
+    #[test]
+    fn a_layer_goes_with_its_second_half_and_is_whole_again_with_both() {
+        let all = KeepSet::all(3);
+        let (attention, mlp) = (Half::Attention, Half::Mlp);
+        let half = all.drop_half(1, attention);
+        assert_eq!(half, all.with_half(1, mlp));
+        assert!(!half.contains_half(1, attention) && half.contains_half(1, mlp));
+        assert_eq!(half.drop_half(1, attention), half);
+        let none = half.drop_half(1, mlp);
+        assert_eq!(none.layers(), [0, 2]);
+        assert_eq!(none.add_half(1, mlp), half);
+        assert_eq!(half.add_half(1, mlp), half);
+        assert_eq!(half.add_half(1, attention), all);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod options;
 mod plan;
 mod progress;
 mod prune;
+mod report;
 mod score;
 mod shard;
 mod subject;
@@ -51,6 +52,8 @@ enum Command {
     Plan(plan::Args),
     /// Ask a checkpoint the suite
     Eval(eval::Args),
+    /// Draw what was measured
+    Report(report::Args),
     /// The tasks, and what an item looks like to a model
     Suite(suite::Args),
     /// Hold a pruned checkpoint against its original
@@ -118,6 +121,7 @@ impl Command {
             Self::Prune(args) => prune::run(&args),
             Self::Inspect(args) => inspect::run(&args),
             Self::Score(args) => score::run(&args),
+            Self::Report(args) => report::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Eval(args) => eval::run(&args),
             Self::Suite(args) => suite::run(&args),

@@ -3,9 +3,9 @@
 use super::bytes::ByteSize;
 use crate::arch::{Arch, KeepSet, Layers};
 use crate::checkpoint::{Checkpoint, check_target};
-use crate::convert::OutType;
 use crate::convert::quantise::{Imatrix, Quantise};
 use crate::convert::vocabulary::ChatTemplate;
+use crate::convert::{OutType, Target};
 use crate::eval::{Asking, Progress, Question, questions};
 use crate::importance::Profile;
 use crate::plan::compensation::Heal;
@@ -173,6 +173,10 @@ pub(super) struct ChoiceOptions {
     /// into the layers that stay. Without it, whichever loses least
     #[arg(long, value_enum)]
     heal: Option<Heal>,
+    /// What goes: whole layers, or attention and MLPs by themselves (llama, mistral and qwen2 models,
+    /// into .gguf), as much as the whole layers would be
+    #[arg(long, value_enum, default_value_t = Granularity::Block)]
+    granularity: Granularity,
     /// Items of each family that choose the layers
     #[arg(long, value_name = "N", default_value_t = 16)]
     select_items: usize,
@@ -192,6 +196,13 @@ pub(super) struct ChoiceOptions {
     /// (llama.cpp since 2026-09-17, transformers)
     #[arg(long)]
     pub(super) needs_layer_arrays: bool,
+}
+
+/// What goes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Granularity {
+    Block,
+    Half,
 }
 
 fn share(text: &str) -> Result<f64> {
@@ -246,6 +257,7 @@ impl Chooser<'_> {
             self.asked
                 .questions(self.suite, subject, Split::Select, choice.select_items)?;
         let calibrate = calibrate(self.asked, self.suite, subject)?;
+        let halvable = choice.halvable(&subject.checkpoint)?;
         let wishes = Wishes {
             preserve: &choice.preserve,
             floor: choice.floor,
@@ -255,6 +267,7 @@ impl Chooser<'_> {
             budget: self.budget,
             curve: self.curve,
             free_ends: choice.free_ends,
+            halvable: halvable.as_deref(),
             candidates: choice.candidates,
             seed: choice.seed,
             generations: choice.generations,
@@ -292,6 +305,30 @@ impl ChoiceOptions {
     fn layers(&self, checkpoint: &Checkpoint) -> Result<Layers<'static>> {
         let layers = Arch::of(checkpoint)?.layers(checkpoint)?;
         Ok(layers.by_arrays(self.needs_layer_arrays))
+    }
+
+    /// Checks, before any work, that half layers can be written, where they may go.
+    pub(super) fn check_halves(&self, checkpoint: &Checkpoint, target: Target) -> Result<()> {
+        if self.halvable(checkpoint)?.is_some() {
+            ensure!(
+                target == Target::Gguf,
+                "only GGUF has a form for half layers: name the output .gguf, or leave out --granularity half"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether halves of layers may go.
+    pub(super) fn halves(&self) -> bool {
+        self.granularity == Granularity::Half
+    }
+
+    /// The layers of which a half may go, where halves may.
+    fn halvable(&self, checkpoint: &Checkpoint) -> Result<Option<Vec<usize>>> {
+        match self.granularity {
+            Granularity::Block => Ok(None),
+            Granularity::Half => Ok(Some(Arch::of(checkpoint)?.halvable(checkpoint)?)),
+        }
     }
 
     /// Checks that the suite can measure what is to be preserved.
@@ -472,10 +509,13 @@ pub(super) fn check_json(path: Option<&PathBuf>, models: &[&Path]) -> Result<()>
 
 /// Writes a JSON file through a temporary one.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
+    write_text(path, &(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Writes a text, whole or not at all.
+pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
     let file = crate::checkpoint::AtomicFile::create(path)?;
-    std::io::Write::write_all(&mut file.file(), &text)
+    std::io::Write::write_all(&mut file.file(), text.as_bytes())
         .with_context(|| format!("writing {}", path.display()))?;
     Ok(file.commit()?)
 }

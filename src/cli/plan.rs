@@ -84,8 +84,10 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         profile.model,
         args.model.display()
     );
-    // Quantised types are GGUF's.
-    let gguf = args.types.outtype().is_quantised() || subject.checkpoint.gguf().is_some();
+    // Quantised types and half layers are GGUF's.
+    let gguf = args.types.outtype().is_quantised()
+        || args.choice.halves()
+        || subject.checkpoint.gguf().is_some();
     let target = if gguf {
         Target::Gguf
     } else {

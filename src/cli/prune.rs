@@ -25,7 +25,7 @@ use crate::suite::{Split, Suite};
 use crate::verify::check_structure;
 use anyhow::{Context, Result};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -110,6 +110,13 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     }
 }
 
+fn target_of(output: &Path) -> Result<Target> {
+    Ok(match target_format(output)? {
+        Format::Gguf => Target::Gguf,
+        _ => Target::HuggingFace,
+    })
+}
+
 impl Args {
     /// The keep set, where the command line or a plan names it.
     fn decided(&self, checkpoint: &Checkpoint) -> Result<Option<Decided>> {
@@ -123,6 +130,8 @@ impl Args {
             return Ok(Some(Decided { keep, plan: None }));
         }
         let Some(path) = &self.plan else {
+            let target = target_of(&self.output)?;
+            self.choice.check_halves(checkpoint, target)?;
             if let Budget::Keep(keep) = self.depth.budget(n_layers)? {
                 self.choice.check_depth(checkpoint, keep)?;
             }
@@ -227,10 +236,7 @@ impl Args {
             .suite
             .questions(suite, subject, Split::Calibrate, items)?;
         let profile = score(subject, suite, &questions, items, progress)?;
-        let target = match target_format(&self.output)? {
-            Format::Gguf => Target::Gguf,
-            _ => Target::HuggingFace,
-        };
+        let target = target_of(&self.output)?;
         let imatrix = self.types.imatrix()?;
         let size = sizes(&subject.checkpoint, target, &self.types, imatrix.as_ref())?;
         let chooser = Chooser {

@@ -8,10 +8,14 @@ use super::shard::Wish;
 use super::subject::Subject;
 use super::{note, show, show_json};
 use crate::eval::{Progress, Question, digest};
-use crate::importance::{Profile, Run, SAMPLES_VERSION, Samples, Scoring, Shard, merge};
+use crate::importance::{
+    HeadProfile, Profile, Run, SAMPLES_VERSION, SCHEMA_VERSION, Samples, Scoring, Shard, heads,
+    merge,
+};
 use crate::report::terminal;
 use crate::suite::{Split, Suite};
 use anyhow::{Context, Result, ensure};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
@@ -21,6 +25,7 @@ use std::path::{Path, PathBuf};
   slim score model.gguf --shard 3/16 --samples shard-3.jsonl
   slim score --merge shard-*.jsonl -o profile.json
   slim score model.gguf --device cuda:0,cuda:1 -o profile.json
+  slim score model.gguf --granularity head -o heads.json
 
 A run with --samples that was interrupted goes on where it was: start it again with the same file.
 docs/cluster.md shows shards under Slurm and Kubernetes.")]
@@ -47,9 +52,20 @@ pub(super) struct Args {
     items: ScoreItems,
     #[command(flatten)]
     machine: MachineOptions,
+    /// What is left out in turn: every layer, or every attention head (to study a model; nothing is
+    /// pruned by heads)
+    #[arg(long, value_enum, default_value_t = Granularity::Block, conflicts_with_all = ["samples", "shard", "merge"])]
+    granularity: Granularity,
     /// The profile as JSON on stdout instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// What is left out at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Granularity {
+    Block,
+    Head,
 }
 
 /// What only a run that asks a model takes.
@@ -70,6 +86,9 @@ pub(super) struct ScoreItems {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
+    if let (Some(model), Granularity::Head) = (&args.model, args.granularity) {
+        return args.show(&args.heads(model)?, terminal::heads);
+    }
     let profile = match &args.model {
         Some(model) => args.measure(model)?,
         None => {
@@ -78,20 +97,49 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
             Some(merge(&args.merge)?)
         }
     };
-    let Some(profile) = profile else {
-        return Ok(true);
-    };
-    if let Some(path) = &args.output {
-        write_json(path, &profile)?;
+    match profile {
+        Some(profile) => args.show(&profile, terminal::profile),
+        None => Ok(true),
     }
-    match args.json {
-        true => show_json(&profile)?,
-        false => show(&terminal::profile(&profile))?,
-    }
-    Ok(true)
 }
 
 impl Args {
+    fn show<P: Serialize>(&self, profile: &P, table: fn(&P) -> String) -> Result<Passed> {
+        if let Some(path) = &self.output {
+            write_json(path, profile)?;
+        }
+        match self.json {
+            true => show_json(profile)?,
+            false => show(&table(profile))?,
+        }
+        Ok(true)
+    }
+
+    /// Without each attention head.
+    fn heads(&self, model: &Path) -> Result<HeadProfile> {
+        check_json(self.output.as_ref(), &[model])?;
+        let resources = self.machine.resources()?;
+        let progress = Bar::new();
+        let suite = self.suite.open()?;
+        let subject = Subject::open(model, &resources, &progress)?;
+        let items_per_family = self.items.calibrate_items;
+        let split = Split::Calibrate;
+        let questions = self
+            .suite
+            .questions(&suite, &subject, split, items_per_family)?;
+        let (original, heads) = heads(&subject.model, &questions, &progress)?;
+        Ok(HeadProfile {
+            schema_version: SCHEMA_VERSION,
+            slim: env!("CARGO_PKG_VERSION").to_owned(),
+            model: subject.name(),
+            model_sha256: subject.checkpoint.sha256()?,
+            suite: suite.name.clone(),
+            items_per_family,
+            original,
+            heads,
+        })
+    }
+
     /// The profile, or of one shard of several nothing but its samples.
     fn measure(&self, model: &Path) -> Result<Option<Profile>> {
         check_json(self.samples.as_ref(), &[model])?;

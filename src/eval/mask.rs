@@ -18,7 +18,7 @@ impl Mask for KeepSet {
             true => Form {
                 attention: half != Some(Half::Mlp),
                 mlp: half != Some(Half::Attention),
-                mend: None,
+                ..Form::WHOLE
             },
             false => Form::GONE,
         }
@@ -40,6 +40,19 @@ impl Mask for Mended {
         Form {
             mend: self.mends.get(&layer).map(Arc::as_ref),
             ..self.keep.form(layer)
+        }
+    }
+}
+
+/// The whole model, or without one attention head: (layer, head).
+pub struct WithoutHead(pub Option<(usize, usize)>);
+
+impl Mask for WithoutHead {
+    fn form(&self, layer: usize) -> Form<'_> {
+        let head = self.0.filter(|(of, _)| *of == layer);
+        Form {
+            without_head: head.map(|(_, head)| head),
+            ..Form::WHOLE
         }
     }
 }

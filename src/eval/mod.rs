@@ -26,7 +26,7 @@ pub use generate::{Generated, Reply, generate};
 pub use judge::{Measured, accepts, judge};
 pub use lines::{Header, Identity, JsonLines, difference};
 pub use log::{Run, Samples, digest};
-pub use mask::{Mask, Mended};
+pub use mask::{Mask, Mended, WithoutHead};
 pub use outcome::{Health, Log, NoLog, Outcome, outcomes};
 pub use pass::layer_passes;
 pub use perplexity::{Perplexity, perplexity};

@@ -7,34 +7,48 @@ use crate::suite::{Family, Protocol};
 use std::collections::BTreeMap;
 
 /// The samples of each family and protocol.
-type Cells<'r> = BTreeMap<(Family, Protocol), Vec<&'r Sample>>;
+pub(super) type Cells<'r> = BTreeMap<(Family, Protocol), Vec<&'r Sample>>;
 
 /// The whole model, and every layer of a model of `n_layers`, from all records in order. The same
 /// records give the same numbers to the last bit, whoever measured them.
 pub fn assemble(n_layers: usize, records: &[Record]) -> (Vec<Score>, Vec<LayerProfile>) {
-    let mut cells = Cells::new();
     let samples = || records.iter().flat_map(|record| &record.samples);
-    for sample in samples() {
+    let cells = cells(samples());
+    let layer = |layer: usize| LayerProfile {
+        layer,
+        influence: influence(layer, records).mean(),
+        drops: drops(&cells, layer + 1),
+        sparsity: sparsity(layer, samples()),
+    };
+    (scores(&cells), (0..n_layers).map(layer).collect())
+}
+
+pub(super) fn cells<'r>(samples: impl Iterator<Item = &'r Sample>) -> Cells<'r> {
+    let mut cells = Cells::new();
+    for sample in samples {
         let cell = (sample.family, sample.protocol);
         cells.entry(cell).or_default().push(sample);
     }
-    let scores = cells.iter().map(|(&(family, protocol), members)| Score {
+    cells
+}
+
+/// The whole model: mask 0.
+pub(super) fn scores(cells: &Cells) -> Vec<Score> {
+    let score = |(&(family, protocol), members): (_, &Vec<&Sample>)| Score {
         family,
         protocol,
         n: members.len(),
         value: stats::mean_se(&values(members, 0)).0,
         accuracy: accuracy(protocol, members, 0),
-    });
-    let layer = |layer: usize| LayerProfile {
-        layer,
-        influence: influence(layer, records).mean(),
-        drops: cells
-            .iter()
-            .map(|(&cell, members)| drop(cell, members, layer + 1))
-            .collect(),
-        sparsity: sparsity(layer, samples()),
     };
-    (scores.collect(), (0..n_layers).map(layer).collect())
+    cells.iter().map(score).collect()
+}
+
+/// What is lost under a mask.
+pub(super) fn drops(cells: &Cells, mask: usize) -> Vec<Drop> {
+    let each = cells.iter();
+    each.map(|(&cell, members)| drop(cell, members, mask))
+        .collect()
 }
 
 /// Scores under a mask: 0 is the whole model.

@@ -1,6 +1,7 @@
 //! Layer profiles: what each layer is worth to each family under each protocol.
 
 mod assemble;
+mod heads;
 mod influence;
 mod record;
 mod samples;
@@ -10,6 +11,7 @@ mod signals;
 mod sparsity;
 
 pub use assemble::assemble;
+pub use heads::{Head, HeadProfile, heads};
 pub use influence::{Influence, cosine_distances};
 pub use record::{Record, Sample};
 pub use samples::{Run, SAMPLES_VERSION, Samples, merge};

@@ -130,6 +130,13 @@ fn beside(mut parts: Vec<Vec<f32>>, rows: usize) -> Vec<f32> {
     out
 }
 
+/// What rows see, and where their own keys and values go.
+struct Keys<'k> {
+    frame: &'k Frame,
+    store: &'k mut Store,
+    bases: &'k [usize],
+}
+
 impl Block<Cpu> {
     /// `states` of [tokens, hidden_size] behind each other → the same. Keys and values go to `store`,
     /// those of a state to the frame's columns from its base on.
@@ -146,7 +153,12 @@ impl Block<Cpu> {
     ) -> Result<Vec<f32>> {
         SCRATCH.with_borrow_mut(|scratch| {
             if let Some(output) = self.attn_output.as_ref().filter(|_| form.attention) {
-                self.attention(output, &x, frame, store, bases, scratch)?;
+                let keys = Keys {
+                    frame,
+                    store: &mut *store,
+                    bases,
+                };
+                self.attention(output, &x, form.without_head, keys, scratch)?;
                 let norm = self.post_attention_norm.as_ref();
                 let out = self.normed(norm, &scratch.out, &mut scratch.out_normed);
                 add(&mut x, out, self.shape.residual_scale as f32);
@@ -203,11 +215,15 @@ impl Block<Cpu> {
         &self,
         attn_output: &Matrix,
         x: &[f32],
-        frame: &Frame,
-        store: &mut Store,
-        bases: &[usize],
+        without_head: Option<usize>,
+        keys: Keys,
         scratch: &mut Scratch,
     ) -> Result<()> {
+        let Keys {
+            frame,
+            store,
+            bases,
+        } = keys;
         let Scratch {
             normed,
             qkv,
@@ -254,6 +270,12 @@ impl Block<Cpu> {
             window: shape.window,
         };
         heads.attend(qkv, width, &runs, store, mixed);
+        if let Some(head) = without_head {
+            let columns = head * shape.head_dim..(head + 1) * shape.head_dim;
+            for row in mixed.chunks_exact_mut(q.max(1)) {
+                row[columns.clone()].fill(0.0);
+            }
+        }
         attn_output.forward_to(mixed, arranged, out)
     }
 

@@ -10,6 +10,8 @@ use candle_core::{Device, Tensor};
 pub struct Form<'m> {
     /// Whether it attends.
     pub attention: bool,
+    /// The attention head whose output is left out.
+    pub without_head: Option<usize>,
     /// Whether it has its MLP.
     pub mlp: bool,
     /// What makes up for the layers that are gone behind it.
@@ -20,6 +22,7 @@ impl<'m> Form<'m> {
     /// The layer as it is.
     pub const WHOLE: Self = Self {
         attention: true,
+        without_head: None,
         mlp: true,
         mend: None,
     };
@@ -27,6 +30,7 @@ impl<'m> Form<'m> {
     /// No layer.
     pub const GONE: Self = Self {
         attention: false,
+        without_head: None,
         mlp: false,
         mend: None,
     };
@@ -39,7 +43,8 @@ impl<'m> Form<'m> {
     /// Whether two states can go through the layer in one product: the mend is the same one.
     pub fn is_same(&self, other: &Self) -> bool {
         let mend = |form: &Self| form.mend.map(std::ptr::from_ref);
-        (self.attention, self.mlp) == (other.attention, other.mlp) && mend(self) == mend(other)
+        let parts = |form: &Self| (form.attention, form.without_head, form.mlp);
+        parts(self) == parts(other) && mend(self) == mend(other)
     }
 }
 

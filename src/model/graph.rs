@@ -85,6 +85,10 @@ impl Block<Graph> {
                 Some(qkv) => self.attention(qkv, &normed, frame, memory)?,
                 None => normed,
             };
+            let mixed = match form.without_head.filter(|_| self.attn_qkv.is_some()) {
+                Some(head) => self.without_head(&mixed, head)?,
+                None => mixed,
+            };
             let mixed = output.forward(&mixed)?;
             x = self.add(&x, &self.normed(&self.post_attention_norm, &mixed)?)?;
         }
@@ -107,6 +111,15 @@ impl Block<Graph> {
             Some(Mend::Scale(factor)) => x * f64::from(*factor),
             _ => Ok(x),
         }
+    }
+
+    /// What the heads found, but zeros for one of them.
+    fn without_head(&self, mixed: &Tensor, head: usize) -> candle_core::Result<Tensor> {
+        let (n, width) = (self.shape.n_heads, self.shape.head_dim);
+        let mut stays = vec![1.0f32; n * width];
+        stays[head * width..(head + 1) * width].fill(0.0);
+        let stays = Tensor::from_vec(stays, n * width, mixed.device())?;
+        mixed.broadcast_mul(&stays.to_dtype(mixed.dtype())?)
     }
 
     fn add(&self, x: &Tensor, out: &Tensor) -> candle_core::Result<Tensor> {

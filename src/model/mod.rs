@@ -154,6 +154,13 @@ impl Model {
         self.layer_as(index, Form::WHOLE, hidden, frame, None)
     }
 
+    /// Attention heads of a layer; none where its attention is another kind, or absent.
+    pub fn n_heads(&self, layer: usize) -> usize {
+        let size = self.config.sizes.get(layer);
+        let attends = size.filter(|size| size.intermediate_size > 0 && !size.is_linear());
+        attends.map_or(0, |size| size.n_heads)
+    }
+
     /// The same in some form; with keys and values that stay, if there is a cache: the frame's columns
     /// of state i are the cache's from `bases[i]` on. What a frame sees must have been written there
     /// before.

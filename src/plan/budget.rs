@@ -23,6 +23,19 @@ pub enum Budget {
     Knee,
 }
 
+impl Budget {
+    /// Whether a set of another shape may take the place of one of whole layers: as the budget says
+    /// where it is one of size, else if it has no more parameters.
+    pub fn allows(&self, size: &Size, whole: &Size) -> bool {
+        match *self {
+            Self::Bytes(most) => size.bytes <= most,
+            Self::Params(most) => size.params <= most,
+            Self::Speedup(least) => size.speedup >= least,
+            Self::Keep(_) | Self::Retention(_) | Self::Knee => size.params <= whole.params,
+        }
+    }
+}
+
 /// `FAMILY=0.95`: what a family must retain.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retention {

@@ -2,7 +2,7 @@
 
 use super::budget::{Budget, Point, Size, knee, smallest_retaining};
 use super::compensation::{Cut, Fit, Heal, Scales, cuts, fit};
-use super::methods::{Choice, Method, Search};
+use super::methods::{Choice, Halving, Method, Search, halved};
 use super::objective::{Measure, Objective, Preserve};
 use super::scope::Scope;
 use super::trial::Trial;
@@ -42,6 +42,8 @@ pub struct Wishes<'w> {
     pub curve: bool,
     /// Whether the first and the last layer may go.
     pub free_ends: bool,
+    /// Layers of which a half may go; absent, only whole layers go.
+    pub halvable: Option<&'w [usize]>,
     /// Layers or groups tried at each step.
     pub candidates: usize,
     /// Of everything that is drawn.
@@ -143,6 +145,18 @@ pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> 
             false => {
                 let chosen = wishes.method.choose(search, &[keep])?;
                 chosen.into_iter().next().context("nothing was chosen")?
+            }
+        };
+        let choice = match wishes.halvable {
+            None => choice,
+            Some(halvable) => {
+                let halving = Halving {
+                    halvable,
+                    size: material.size,
+                    budget: &wishes.budget,
+                    whole: &choice,
+                };
+                halved(search, &halving)?
             }
         };
         let fit = mend(wishes.heal, material, search, &choice.keep)?;

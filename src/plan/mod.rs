@@ -13,13 +13,13 @@ mod writing;
 pub use budget::{Budget, Point, Retention, Size};
 pub use choose::{Chosen, Material, Wishes, choose, mend, with_search};
 pub use measurable::{Cells, measurable};
-pub use methods::{Choice, METHODS, Method, Search, method};
+pub use methods::{Choice, Halving, METHODS, Method, Search, halved, method};
 pub use objective::{Loss, Measure, Objective, Preserve};
 pub use scope::Scope;
 pub use trial::Trial;
 pub use writing::Writing;
 
-use crate::arch::KeepSet;
+use crate::arch::{KeepSet, Part};
 use crate::checkpoint::Checkpoint;
 use crate::suite::Family;
 use anyhow::{Result, ensure};
@@ -95,11 +95,11 @@ impl Plan {
     }
 }
 
-/// One layer less, or one group of layers that go together.
+/// One layer less, one half of a layer, or one group of layers that go together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The layers that went.
-    pub layers: Vec<usize>,
+    /// The layers, or halves of layers, that went.
+    pub layers: Vec<Part>,
     /// The objective after it: weighted mean fall of the continuous scores since the whole
     /// model, nats, on the select split.
     pub loss: f64,

@@ -36,6 +36,11 @@ impl<'a> Scope<'a> {
         self.layers.allows(keep) && self.stay.iter().all(|&layer| keep.contains(layer))
     }
 
+    /// Whether a layer is not protected.
+    pub fn may_go(&self, layer: usize) -> bool {
+        layer < self.n_layers() && !self.stay.contains(&layer)
+    }
+
     /// The set of `size` layers whose dropped layers cost least together.
     pub fn cheapest(&self, costs: &[f64], size: usize) -> Option<KeepSet> {
         self.cheapest_of(&KeepSet::all(self.n_layers()), costs, size)

@@ -1,5 +1,6 @@
 //! Results for pipelines and for people.
 
+pub mod svg;
 pub mod tasks;
 pub mod terminal;
 

@@ -11,6 +11,7 @@ mod interrupted;
 mod main_job;
 mod patterns;
 mod plan;
+mod report;
 mod shards;
 mod statistics;
 mod streams;

@@ -1,6 +1,6 @@
 //! Choosing: methods, budgets, the curve, compensation.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, village};
 use serde_json::Value;
 use std::fs;
 use std::sync::OnceLock;
@@ -168,4 +168,81 @@ fn wishes_that_cannot_be_are_refused_before_any_work() {
         let ran = bench.slim(command);
         assert_eq!(ran.unlike_an_error(words), None, "{command}");
     }
+}
+
+#[test]
+fn half_layers_go_by_themselves_and_leave_no_more_than_whole_ones_would() {
+    let bench = scored();
+    let choice = format!("{CHOICE} --keep 6 --method influence");
+    let plan = format!("plan profile.json --model VILLAGE {choice}");
+    bench.slim(&format!("{plan} -o whole.json")).quietly();
+    let ran = bench.slim(&format!("{plan} --granularity half -o halves.json"));
+    ran.quietly();
+    let write = |of: &str| {
+        bench
+            .slim(&format!(
+                "prune --plan {of}.json --suite VILLAGE/suite --protocols continuation VILLAGE {of}.gguf"
+            ))
+            .quietly();
+        let shown = bench.slim(&format!("inspect {of}.gguf --json")).stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["parameters"].as_u64().unwrap()
+    };
+    let plan: Value =
+        serde_json::from_slice(&fs::read(bench.path("halves.json")).unwrap()).unwrap();
+    let kept = plan["keep"].as_array().unwrap();
+    let halves = kept.iter().filter(|part| part.is_string()).count();
+    let steps = plan["steps"].as_array().unwrap();
+    assert!(halves > 0 && !steps.is_empty(), "{plan}");
+    assert!(write("halves") <= write("whole"));
+}
+
+#[test]
+fn half_layers_are_refused_before_any_work_where_they_cannot_be_written() {
+    let bench = scored();
+    let half = "--granularity half --keep 5";
+    for (command, words) in [
+        (
+            format!("prune {half} VILLAGE out.safetensors"),
+            &["only GGUF", ".gguf"][..],
+        ),
+        (
+            format!("prune {half} GOLDEN/gemma2 out.gguf"),
+            &["gemma2", "llama, mistral, qwen2"],
+        ),
+    ] {
+        let command = command.replace(
+            "GOLDEN",
+            &format!("{}/fixtures/golden", env!("CARGO_MANIFEST_DIR")),
+        );
+        let ran = bench.slim(&command);
+        assert_eq!(ran.unlike_an_error(words), None, "{command}");
+    }
+}
+
+#[test]
+fn every_attention_head_is_scored_for_every_family() {
+    let bench = scored();
+    let score = "score VILLAGE --suite VILLAGE/suite --protocols continuation --calibrate-items 2 --granularity head";
+    let ran = bench.slim(&format!("{score} --json"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let profile: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let config = fs::read_to_string(village().join("config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let n = |key: &str| config[key].as_u64().unwrap() as usize;
+    let heads = profile["heads"].as_array().unwrap();
+    assert_eq!(
+        heads.len(),
+        n("num_hidden_layers") * n("num_attention_heads")
+    );
+    for head in heads {
+        let drops = head["drops"].as_array().unwrap();
+        assert_eq!(drops.len(), profile["original"].as_array().unwrap().len());
+    }
+    let costs = heads
+        .iter()
+        .map(|head| head["drops"][0]["nats"].as_f64().unwrap());
+    assert!(costs.clone().any(|nats| nats > 0.0) && costs.clone().any(|nats| nats != 0.0));
+    let ran = bench.slim(&format!("{score} --samples samples.jsonl"));
+    assert_eq!(ran.unlike_an_error(&["cannot be used with"]), None);
 }

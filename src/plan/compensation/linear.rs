@@ -106,7 +106,7 @@ impl Texts {
         let half = |attention: bool| Form {
             attention: attention && form.attention,
             mlp: !attention && form.mlp,
-            mend: None,
+            ..Form::GONE
         };
         let attended = pass(half(true), &self.pruned)?;
         self.pruned = pass(half(false), &attended)?;

@@ -8,58 +8,64 @@ use anyhow::Result;
 pub(super) struct ByCost {
     name: &'static str,
     about: &'static str,
-    costs: fn(&Search, usize) -> Result<Vec<f64>>,
+    costs: Costs,
+}
+
+/// What dropping each layer costs: the same whatever the size, or not.
+enum Costs {
+    Always(fn(&Search) -> Result<Vec<f64>>),
+    OfSize(fn(&Search, usize) -> Vec<f64>),
 }
 
 pub(super) const INFLUENCE: ByCost = ByCost {
     name: "influence",
     about: "block influence: layers that turn the state least go (ShortGPT, arXiv 2403.03853)",
-    costs: |search, _| Ok(search.profile.layers.iter().map(|l| l.influence).collect()),
+    costs: Costs::Always(|search| Ok(search.profile.layers.iter().map(|l| l.influence).collect())),
 };
 
 pub(super) const ABLATION: ByCost = ByCost {
     name: "ablation",
     about: "one-shot: layers whose removal alone costs the preserved families least go",
-    costs: |search, _| Ok(search.expected()),
+    costs: Costs::Always(|search| Ok(search.expected())),
 };
 
 pub(super) const PERPLEXITY: ByCost = ByCost {
     name: "perplexity",
     about: "one-shot: layers whose removal alone raises the perplexity least go",
-    costs: |search, _| {
+    costs: Costs::Always(|search| {
         let all = KeepSet::all(search.scope.n_layers());
         let sets: Vec<KeepSet> = (0..all.len()).map(|l| all.drop_layers(&[l])).collect();
         search
             .progress
             .begin("one layer less", search.texts.work(&sets));
         search.texts.surprises(&sets, search.progress)
-    },
+    }),
 };
 
 pub(super) const REVERSE: ByCost = ByCost {
     name: "reverse",
     about: "the last layers go (but for protected ones)",
     // Powers: one layer more costs more than all before it.
-    costs: |search, _| {
+    costs: Costs::Always(|search| {
         Ok((0..search.scope.n_layers())
             .map(|l| 0.5f64.powi(l as i32))
             .collect())
-    },
+    }),
 };
 
 pub(super) const RANDOM: ByCost = ByCost {
     name: "random",
     about: "layers drawn by --seed",
-    costs: |search, _| {
+    costs: Costs::Always(|search| {
         let mut random = search.random();
         Ok((0..search.scope.n_layers()).map(|_| random.f64()).collect())
-    },
+    }),
 };
 
 pub(super) const CLUSTERS: ByCost = ByCost {
     name: "clusters",
     about: "neighbouring layers with similar states are one cluster, of which one stays (after LoRP)",
-    costs: clusters,
+    costs: Costs::OfSize(clusters),
 };
 
 impl Method for ByCost {
@@ -72,10 +78,17 @@ impl Method for ByCost {
     }
 
     fn choose(&self, search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
+        let always = match self.costs {
+            Costs::Always(costs) => costs(search)?,
+            Costs::OfSize(_) => Vec::new(),
+        };
         let choose = |&size: &usize| {
-            let costs = (self.costs)(search, size)?;
+            let keep = match self.costs {
+                Costs::Always(_) => search.cheapest(&always, size),
+                Costs::OfSize(costs) => search.cheapest(&costs(search, size), size),
+            };
             Ok(Choice {
-                keep: search.cheapest(&costs, size)?,
+                keep: keep?,
                 steps: Vec::new(),
             })
         };
@@ -86,7 +99,7 @@ impl Method for ByCost {
 /// Cuts the layers into as many stretches as may stay, so that the states within each are most
 /// similar (exact, by dynamic programming over cosines of the layers' outputs). Of each stretch the
 /// layer stays that turns the state most.
-fn clusters(search: &Search, size: usize) -> Result<Vec<f64>> {
+fn clusters(search: &Search, size: usize) -> Vec<f64> {
     let n = search.scope.n_layers();
     let cosines = &search.signals.cosines;
     // What a stretch loses: the distances of its outputs from the first one's.
@@ -118,5 +131,5 @@ fn clusters(search: &Search, size: usize) -> Result<Vec<f64>> {
         }
         end = first;
     }
-    Ok(costs)
+    costs
 }

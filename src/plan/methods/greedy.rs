@@ -1,7 +1,7 @@
 //! One layer at a time: the one that is missed least goes, and everything is measured again.
 
 use super::{Choice, Method, Search, Step};
-use crate::arch::KeepSet;
+use crate::arch::{KeepSet, Part};
 use crate::eval::Share;
 use crate::plan::objective::Loss;
 use anyhow::{Context, Result};
@@ -76,7 +76,7 @@ pub(super) fn path(
             let each = (after.total - loss) / group.len() as f64;
             group.iter().for_each(|&layer| costs[layer] = each);
             let step = Step {
-                layers: group.clone(),
+                layers: group.iter().map(|&layer| Part::whole(layer)).collect(),
                 loss: after.total,
                 families: after.families,
                 tried: tried.len(),
@@ -86,7 +86,8 @@ pub(super) fn path(
             }
         }
         let (_, best) = best.context("no layer may go")?;
-        keep = keep.drop_layers(&best.layers);
+        let gone: Vec<usize> = best.layers.iter().map(|part| part.layer).collect();
+        keep = keep.drop_layers(&gone);
         loss = best.loss;
         steps.push(best);
     }

@@ -3,8 +3,12 @@
 mod by_cost;
 mod evolution;
 mod greedy;
+mod halves;
 mod iterative;
 mod span;
+mod swaps;
+
+pub use halves::{Halving, halved};
 
 use super::Step;
 use super::objective::Objective;

@@ -1,10 +1,12 @@
 //! Tables and sentences for a terminal of 100 columns.
 
 mod findings;
+mod heads;
 mod plan;
 mod summary;
 mod verdict;
 
+pub use heads::heads;
 pub use plan::plan;
 pub use summary::summary;
 pub use verdict::report;

@@ -1,6 +1,7 @@
 //! A plan: which layers go, why, what each step cost, and every depth that was measured.
 
 use super::{lines, percent, table};
+use crate::arch::Part;
 use crate::plan::compensation::{Cut, Heal};
 use crate::plan::{Plan, Point};
 use crate::suite::Family;
@@ -9,14 +10,15 @@ use std::fmt::Write;
 /// Which layers go, and how that came about.
 pub fn plan(plan: &Plan) -> String {
     let mut text = format!(
-        "keep {} of {} layers: {}\ndrop {}\n",
+        "keep {} of {} layers{}: {}\ndrop {}\n",
         plan.keep.len(),
         plan.n_layers,
+        match plan.keep.halves().len() {
+            0 => String::new(),
+            n => format!(", {n} of them by half"),
+        },
         plan.keep,
-        match plan.dropped.is_empty() {
-            true => "none".to_owned(),
-            false => crate::arch::ranges(&plan.dropped),
-        }
+        dropped(plan),
     );
     if let Some(why) = &plan.why {
         let _ = writeln!(text, "{why}");
@@ -31,6 +33,23 @@ pub fn plan(plan: &Plan) -> String {
         let _ = write!(text, "\n{}", steps(plan));
     }
     text
+}
+
+fn dropped(plan: &Plan) -> String {
+    let whole = (!plan.dropped.is_empty()).then(|| crate::arch::ranges(&plan.dropped));
+    let halves = plan.keep.halves().iter().map(|(layer, kept)| {
+        let half = Some(kept.other());
+        Part {
+            layer: *layer,
+            half,
+        }
+        .to_string()
+    });
+    let all: Vec<String> = whole.into_iter().chain(halves).collect();
+    match all.is_empty() {
+        true => "none".to_owned(),
+        false => all.join(","),
+    }
 }
 
 fn mended(cut: &Cut) -> String {
@@ -52,15 +71,17 @@ fn steps(plan: &Plan) -> String {
     header.extend(families.iter().map(String::as_str));
     let mut rows = table(&header, 0);
     for step in &plan.steps {
-        let mut row = vec![
-            crate::arch::ranges(&step.layers),
-            format!("{:+.3}", step.loss),
-        ];
+        let mut row = vec![gone(&step.layers), format!("{:+.3}", step.loss)];
         let fall = |family| step.families.get(family).copied().unwrap_or(0.0);
         row.extend(plan.objective.keys().map(|f| format!("{:+.3}", fall(f))));
         rows.add_row(row);
     }
     lines(&rows)
+}
+
+fn gone(parts: &[Part]) -> String {
+    let names: Vec<String> = parts.iter().map(Part::to_string).collect();
+    names.join(",")
 }
 
 /// Cells of a bar.
