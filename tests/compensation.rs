@@ -109,6 +109,7 @@ fn what_is_written_computes_what_was_chosen_in_every_architecture() {
                     layer_arrays: false,
                     source_digest: false,
                     measured: None,
+                    healed: None,
                 },
                 &|_| {},
             );

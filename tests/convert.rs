@@ -49,6 +49,7 @@ fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result
         layer_arrays: false,
         source_digest: true,
         measured: None,
+        healed: None,
     };
     write(&request, &|_| {}).map(drop)
 }

@@ -104,6 +104,7 @@ fn write_gguf(checkpoint: &Checkpoint, keep: &KeepSet, outtype: &str, target: &P
         layer_arrays: false,
         source_digest: false,
         measured: None,
+        healed: None,
     };
     write(&request, &|_| {}).unwrap();
 }

@@ -156,6 +156,7 @@ fn prune(source: &Path, target: &Path, keep: &KeepSet, layer_arrays: bool) {
         max_shard_bytes: None,
         quantise: Default::default(),
         measured: None,
+        healed: None,
     };
     write(&request, &|_| {}).unwrap();
 }

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod eval;
+mod heal;
 mod inspect;
 mod machine;
 mod options;
@@ -58,6 +59,8 @@ enum Command {
     Suite(suite::Args),
     /// Hold a pruned checkpoint against its original
     Verify(verify::Args),
+    /// Train a pruned checkpoint shortly by what its original says
+    Heal(heal::Args),
 }
 
 /// Whether all gates were passed.
@@ -126,6 +129,7 @@ impl Command {
             Self::Eval(args) => eval::run(&args),
             Self::Suite(args) => suite::run(&args),
             Self::Verify(args) => verify::run(&args),
+            Self::Heal(args) => heal::run(&args),
         }
     }
 }

@@ -264,6 +264,7 @@ impl Args {
             layer_arrays: self.choice.needs_layer_arrays,
             source_digest: !self.no_source_digest,
             measured: wanted.measured,
+            healed: None,
         };
         progress.begin("writing", checkpoint.total_bytes());
         write(&request, &|bytes| progress.advance(bytes))

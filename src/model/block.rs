@@ -118,11 +118,6 @@ impl<B: Backend> Block<B> {
             let weight = weights.optional(&named(&format!("{name}.weight")))?;
             weight.map(|weight| B::vector(weight, weights)).transpose()
         };
-        // Some architectures store the three as one.
-        let attn_qkv = match weights.has(&named("attn_qkv.weight")) {
-            true => vec![named("attn_qkv")],
-            false => ["attn_q", "attn_k", "attn_v"].map(named).to_vec(),
-        };
         // llama.cpp passes a layer without an MLP by, attention and all.
         let size = config.sizes[layer];
         let passed_by = size.intermediate_size == 0;
@@ -131,7 +126,7 @@ impl<B: Backend> Block<B> {
             shape: Shape::new(config, layer),
             attn_norm: norm("attn_norm")?,
             attn_qkv: match attends && !size.is_linear() {
-                true => Some(stacked::<B>(weights, &attn_qkv)?),
+                true => Some(stacked::<B>(weights, &names_of_qkv(weights, layer))?),
                 false => None,
             },
             attn_q_norm: norm("attn_q_norm")?,
@@ -153,6 +148,24 @@ impl<B: Backend> Block<B> {
             },
             post_ffw_norm: norm("post_ffw_norm")?,
         })
+    }
+}
+
+/// The projections below each other in [`Block::attn_qkv`]: some architectures store them as one.
+pub(super) fn names_of_qkv(weights: &Weights, layer: usize) -> Vec<String> {
+    let named = |name: &str| format!("blk.{layer}.{name}");
+    match weights.has(&named("attn_qkv.weight")) {
+        true => vec![named("attn_qkv")],
+        false => ["attn_q", "attn_k", "attn_v"].map(named).to_vec(),
+    }
+}
+
+/// Those in [`Gated::gate_up`].
+pub(super) fn names_of_gate_up(config: &Config, layer: usize) -> Vec<String> {
+    let named = |name: &str| format!("blk.{layer}.{name}");
+    match config.fused_gate {
+        true => vec![named("ffn_up")],
+        false => ["ffn_gate", "ffn_up"].map(named).to_vec(),
     }
 }
 
@@ -193,14 +206,10 @@ impl<B: Backend> Mlp<B> {
 impl<B: Backend> Gated<B> {
     fn load(weights: &Weights, config: &Config, layer: usize) -> Result<Self> {
         let named = |name: &str| format!("blk.{layer}.{name}");
-        let gate_up = match config.fused_gate {
-            true => vec![named("ffn_up")],
-            false => ["ffn_gate", "ffn_up"].map(named).to_vec(),
-        };
         Ok(Self {
             activation: config.decoder.activation,
             intermediate_size: config.sizes[layer].intermediate_size,
-            gate_up: stacked::<B>(weights, &gate_up)?,
+            gate_up: stacked::<B>(weights, &names_of_gate_up(config, layer))?,
             down: stacked::<B>(weights, &[named("ffn_down")])?,
         })
     }

@@ -4,12 +4,13 @@ use super::block::{Backend, Block, Gated, Mixture, Mlp};
 use super::config::LayerKind;
 use super::form::{Form, Mend};
 use super::frame::Frame;
+use super::projection::Projection;
 use super::run::Run;
 use super::weights::{Stack, Weights};
-use crate::arch::Activation;
+use crate::arch::{Activation, ExpertWeights};
 use anyhow::Result;
 use candle_core::{D, DType, Tensor};
-use candle_nn::{Linear, Module, ops, rotary_emb};
+use candle_nn::{ops, rotary_emb};
 use std::ops::Range;
 
 /// Queries that are scored at once in a long text.
@@ -19,15 +20,16 @@ const STRETCH: usize = 256;
 pub(super) struct Graph;
 
 impl Backend for Graph {
-    type Matrix = Linear;
+    type Matrix = Projection;
     type Vector = Tensor;
 
-    fn matrix(stack: &Stack, rows: Range<usize>, bias: Option<Vec<f32>>) -> Result<Linear> {
+    fn matrix(stack: &Stack, rows: Range<usize>, bias: Option<Vec<f32>>) -> Result<Projection> {
         let weight = stack.tensor()?.narrow(0, rows.start, rows.len())?;
         let bias = bias.map(|bias| {
             Tensor::from_vec(bias, rows.len(), weight.device())?.to_dtype(weight.dtype())
         });
-        Ok(Linear::new(weight, bias.transpose()?))
+        let bias = bias.transpose()?;
+        Ok(Projection { weight, bias })
     }
 
     fn vector(weight: Vec<f32>, weights: &Weights) -> Result<Tensor> {
@@ -139,7 +141,7 @@ impl Block<Graph> {
     /// What the heads find, beside each other: [states, tokens, n_heads · head_dim].
     fn attention(
         &self,
-        qkv: &Linear,
+        qkv: &Projection,
         x: &Tensor,
         frame: &Frame,
         memory: Option<(&mut Option<Memory>, &[usize])>,
@@ -273,7 +275,7 @@ impl Block<Graph> {
 /// x / √(mean x² + eps) · weight over the last dimension.
 pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> candle_core::Result<Tensor> {
     let x = x.contiguous()?;
-    match x.track_op() {
+    match x.track_op() || weight.track_op() {
         // The fused one has no gradient.
         true => ops::rms_norm_slow(&x, weight, eps as f32),
         false => ops::rms_norm(&x, weight, eps as f32),
@@ -366,15 +368,22 @@ impl Mixture<Graph> {
         let (states, tokens, hidden) = x.dims3()?;
         let rows = x.reshape((states * tokens, hidden))?;
         let logits = self.router.forward(&rows)?.to_dtype(DType::F32)?;
-        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+        let assigned = self.route(&logits.flatten_all()?.to_vec1::<f32>()?);
+        let tracked = match logits.track_op() {
+            true => Some(self.shares(&logits, &assigned)?),
+            false => None,
+        };
         let mut sum = rows.zeros_like()?;
-        for (expert, assigned) in self.experts.iter().zip(self.route(&logits)) {
+        for (e, (expert, assigned)) in self.experts.iter().zip(assigned).enumerate() {
             if assigned.is_empty() {
                 continue;
             }
             let (ids, shares): (Vec<u32>, Vec<f32>) = assigned.into_iter().unzip();
-            let shares = Tensor::from_vec(shares, (ids.len(), 1), x.device())?;
             let ids = Tensor::new(ids, x.device())?;
+            let shares = match &tracked {
+                Some(all) => all.narrow(1, e, 1)?.contiguous()?.index_select(&ids, 0)?,
+                None => Tensor::from_vec(shares, (ids.elem_count(), 1), x.device())?,
+            };
             let out = expert.forward(&rows.index_select(&ids, 0)?)?;
             let out = out.broadcast_mul(&shares.to_dtype(x.dtype())?)?;
             sum = sum.index_add(&ids, &out, 0)?;
@@ -384,5 +393,23 @@ impl Mixture<Graph> {
             sum = (sum + expert.forward(&rows)?.broadcast_mul(&share)?)?;
         }
         sum.reshape((states, tokens, hidden))
+    }
+
+    /// The share of every expert in every row, 0 where a row does not go through it,
+    /// [rows, experts]: the numbers of [`Mixture::route`], with gradients.
+    fn shares(&self, logits: &Tensor, assigned: &[Vec<(u32, f32)>]) -> candle_core::Result<Tensor> {
+        let (rows, experts) = logits.dims2()?;
+        let mut used = vec![0f32; rows * experts];
+        for (e, assigned) in assigned.iter().enumerate() {
+            for (row, _) in assigned {
+                used[*row as usize * experts + e] = 1.0;
+            }
+        }
+        let used = Tensor::from_vec(used, (rows, experts), logits.device())?;
+        let shares = (ops::softmax(logits, D::Minus1)? * used)?;
+        match self.weights {
+            ExpertWeights::Normalised => shares.broadcast_div(&shares.sum_keepdim(D::Minus1)?),
+            ExpertWeights::AsTheyAre => Ok(shares),
+        }
     }
 }

@@ -5,10 +5,10 @@ use super::config::Config;
 use super::cpu::{Cpu, Matrix};
 use super::graph::{Graph, rms_norm, softcapped};
 use super::kernels::normalise;
+use super::projection::Projection;
 use super::weights::{Stack, Weights};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{Linear, Module};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ enum Held {
     Cpu(Vec<Matrix>),
     /// Read from the file when they are needed.
     Streamed,
-    Graph(Linear),
+    Graph(Projection),
 }
 
 /// Logits of some rows for some tokens.
@@ -77,6 +77,11 @@ impl Head {
         };
         head.held = held;
         Ok(head)
+    }
+
+    /// The norm before the projection.
+    pub(super) fn norm(&self) -> &[f32] {
+        &self.norm
     }
 
     /// The projection: the embedding, where the two are tied.
@@ -180,13 +185,24 @@ impl Head {
     }
 
     fn graph(&self, hidden: &Tensor) -> Result<Tensor> {
-        let Held::Graph(linear) = &self.held else {
-            anyhow::bail!("the head is not on this device");
-        };
         let norm = Tensor::from_slice(&self.norm, self.norm.len(), hidden.device())?;
-        let norm = norm.to_dtype(hidden.dtype())?;
-        let hidden = rms_norm(hidden, &norm, self.config.rms_norm_eps)?;
-        let logits = (linear.forward(&hidden)? / self.config.logit_scale)?;
+        self.graph_after(&norm.to_dtype(hidden.dtype())?, hidden)
+    }
+
+    /// The same with another norm, in candle's graph.
+    ///
+    /// # Errors
+    /// The kernels compute; what candle reports.
+    pub(super) fn graph_after(&self, norm: &Tensor, hidden: &Tensor) -> Result<Tensor> {
+        let Held::Graph(projection) = &self.held else {
+            anyhow::bail!("the head is not in candle's graph");
+        };
+        let hidden = rms_norm(hidden, norm, self.config.rms_norm_eps)?;
+        let logits = projection.forward(&hidden)?;
+        let logits = match self.config.logit_scale == 1.0 {
+            true => logits,
+            false => (logits / self.config.logit_scale)?,
+        };
         Ok(match self.config.final_softcap {
             Some(cap) => softcapped(&logits, cap)?,
             None => logits,

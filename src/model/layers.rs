@@ -5,7 +5,7 @@ use super::config::Config;
 use super::cpu::Cpu;
 use super::graph::Graph;
 use super::weights::Weights;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -79,6 +79,22 @@ impl Layers {
             source: Source { weights, config },
             held: Held::Streamed(Mutex::default()),
         }
+    }
+
+    /// Takes the layers from `first` on away.
+    ///
+    /// # Errors
+    /// They are not in memory, or not in candle's graph, or in use.
+    pub(super) fn split_off(&mut self, first: usize) -> Result<Vec<Block<Graph>>> {
+        let Held::All(layers) = &mut self.held else {
+            bail!("the layers are not in memory");
+        };
+        let taken = layers.split_off(first.min(layers.len())).into_iter();
+        let block = |layer: Arc<Layer>| match Arc::into_inner(layer) {
+            Some(Layer::Graph(block)) => Ok(*block),
+            _ => bail!("the layers are not in candle's graph"),
+        };
+        taken.map(block).collect()
     }
 
     /// # Errors

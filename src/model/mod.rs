@@ -15,9 +15,11 @@ mod graph;
 mod head;
 mod kernels;
 mod layers;
+mod projection;
 mod resources;
 mod rotary;
 mod run;
+mod trainable;
 mod weights;
 
 pub use cache::KvCache;
@@ -28,6 +30,7 @@ pub use head::Logits;
 pub use kernels::{exp_gap, exp_sum, largest};
 pub use resources::{Compute, Resources};
 pub use run::Run;
+pub use trainable::{Parameter, Piece, Trainable, Trained};
 
 use crate::arch::{Arch, RopeScaling};
 use crate::checkpoint::Checkpoint;

@@ -122,6 +122,16 @@ impl Weights {
         }
     }
 
+    /// What a tensor is; of experts, what the first one's is.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub(super) fn info(&self, name: &str) -> Result<&TensorInfo> {
+        let place = self.places.get(name).with_context(|| self.missing(name))?;
+        let first = place.parts.values().next();
+        first.with_context(|| self.missing(name))
+    }
+
     /// A vector.
     ///
     /// # Errors
@@ -177,8 +187,7 @@ impl Weights {
     /// It is missing.
     pub(super) fn experts(&self, name: &str) -> Result<usize> {
         let place = self.places.get(name).with_context(|| self.missing(name))?;
-        let first = place.parts.values().next();
-        let first = first.with_context(|| self.missing(name))?;
+        let first = self.info(name)?;
         Ok(match place.stacked {
             true => place.parts.len(),
             false => first.shape.first().map_or(0, |&n| n as usize),

@@ -2,7 +2,7 @@
 //! with the keys that the stock converter would write.
 
 use super::Request;
-use super::provenance::{KEPT, KEPT_HALVES, Provenance, SHA256, pruned_name};
+use super::provenance::{KEPT, KEPT_HALVES, Provenance, SHA256, SOURCE_LAYERS, pruned_name};
 use super::size_label::size_label;
 use crate::arch::Arch;
 use crate::checkpoint::gguf::{self, Parts, Value, keys};
@@ -57,7 +57,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         )?,
     };
     let provenance = Provenance::of(request, arch)?;
-    rewrite(&mut entries, request, arch, &provenance, &label)?;
+    rewrite(&mut entries, request, arch, &label)?;
     if let Some(number) = outtype_number(request) {
         set(&mut entries, keys::FILE_TYPE, Value::u32(number));
     }
@@ -69,14 +69,15 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         }
     }
     append(&mut entries, &provenance);
-    if request.source_digest {
+    let wants_digest = request.source_digest && !provenance.has_digest();
+    if wants_digest {
         // Its place: the digest is known last.
         entries.push((SHA256.to_owned(), Value::str(&"0".repeat(64))));
     }
     // The digest is read while the tensors are copied, and the header is written last.
     thread::scope(|scope| {
         let hash = || scope.spawn(|| checkpoint.sha256());
-        let digest = request.source_digest.then(hash);
+        let digest = wants_digest.then(hash);
         let finish = |entries: &mut [(String, Value<'_>)]| {
             let Some(digest) = digest else { return Ok(()) };
             let digest = match digest.join() {
@@ -130,14 +131,8 @@ fn main_type(tensors: &[OutTensor]) -> DType {
 }
 
 /// Rewrites what depends on the layers.
-fn rewrite(
-    entries: &mut Entries,
-    request: &Request,
-    arch: &Arch,
-    provenance: &Provenance,
-    label: &str,
-) -> Result<()> {
-    let (n_layers, kept) = (provenance.source_layers, &provenance.kept);
+fn rewrite(entries: &mut Entries, request: &Request, arch: &Arch, label: &str) -> Result<()> {
+    let (n_layers, kept) = (arch.n_layers(request.checkpoint)?, request.keep);
     if let Some(metadata) = request.checkpoint.gguf() {
         for (key, value) in arch.gguf_layer_keys(metadata, kept, n_layers)? {
             set(entries, &key, value);
@@ -200,7 +195,7 @@ fn append(entries: &mut Entries, provenance: &Provenance) {
     }
     let kept: Vec<i32> = provenance.kept.layers().iter().map(|&l| l as i32).collect();
     let layers = Value::u32(provenance.source_layers as u32);
-    entries.push(("slim.source.block_count".to_owned(), layers));
+    entries.push((SOURCE_LAYERS[0].to_owned(), layers));
     entries.push((KEPT.to_owned(), Value::i32s(&kept)));
     let halves = provenance.kept.kept().filter(|part| part.half.is_some());
     let halves: Vec<String> = halves.map(|part| part.to_string()).collect();

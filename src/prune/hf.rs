@@ -2,7 +2,7 @@
 //! tokenizer files carried along or rebuilt.
 
 use super::Request;
-use super::provenance::{KEPT, Provenance, SHA256, VERSION};
+use super::provenance::{KEPT, Provenance, SHA256, SOURCE_LAYERS, VERSION};
 use crate::arch::Arch;
 use crate::checkpoint::safetensors::Companions;
 use crate::checkpoint::{Checkpoint, DType, Format, HfFiles, OutTensor, parent_of, safetensors};
@@ -68,7 +68,7 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
         (None, None) => bail!("no metadata"),
     };
     // Every other field stays as it is.
-    arch.rewrite_layer_fields(&mut config, keep, provenance.source_layers)?;
+    arch.rewrite_layer_fields(&mut config, keep, arch.n_layers(checkpoint)?)?;
     for (field, kinds) in arch.layers(checkpoint)?.needed_fields(keep) {
         config.insert(field.to_owned(), Value::Array(kinds));
     }
@@ -181,9 +181,9 @@ fn header(request: &Request, provenance: &Provenance) -> Result<BTreeMap<String,
         header.insert((*key).to_owned(), text.clone());
     }
     let layers = provenance.source_layers.to_string();
-    header.insert("slim.source.num_hidden_layers".to_owned(), layers);
+    header.insert(SOURCE_LAYERS[1].to_owned(), layers);
     header.insert(KEPT.to_owned(), provenance.kept.to_string());
-    if request.source_digest {
+    if request.source_digest && !provenance.has_digest() {
         let digest = request.checkpoint.sha256();
         header.insert(SHA256.to_owned(), digest.context("hashing the source")?);
     }

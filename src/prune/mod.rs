@@ -43,6 +43,9 @@ pub struct Request<'a> {
     pub source_digest: bool,
     /// How the keep set came about, as JSON, kept in the file.
     pub measured: Option<String>,
+    /// What healing did to the source, as JSON. The output then says of where it comes from what the
+    /// source says, if that is slim's.
+    pub healed: Option<String>,
 }
 
 /// Extensions of formats that slim does not write: a folder of such a name is not meant.

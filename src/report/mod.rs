@@ -1,6 +1,7 @@
 //! Results for pipelines and for people.
 
 pub mod svg;
+pub mod heal;
 pub mod tasks;
 pub mod terminal;
 

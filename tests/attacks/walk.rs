@@ -124,6 +124,7 @@ fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
         source_digest: true,
         tokenizer_pre: None,
         measured: None,
+        healed: None,
     };
     let written = write(&request, &|_| {});
     assert!(

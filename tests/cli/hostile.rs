@@ -105,6 +105,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
             layer_arrays: false,
             source_digest: true,
             measured: None,
+            healed: None,
         };
         results.push(write(&request, &|_| {}));
         let _ = fs::remove_file(&target);

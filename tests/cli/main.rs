@@ -6,6 +6,7 @@ mod config;
 mod containers;
 mod formats;
 mod halves;
+mod heal;
 mod hostile;
 mod interrupted;
 mod main_job;

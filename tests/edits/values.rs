@@ -116,6 +116,7 @@ pub fn edited(
         layer_arrays: false,
         source_digest: false,
         measured: None,
+        healed: None,
     };
     Ok(Checkpoint::open(&write(&request, &|_| {})?)?)
 }

@@ -57,6 +57,7 @@ fn pruned(source: &Path, dropped: &str, how: &How, target: &Path) -> anyhow::Res
         layer_arrays: false,
         source_digest: false,
         measured: None,
+        healed: None,
     };
     Ok(Checkpoint::open(&write(&request, &|_| {})?)?)
 }

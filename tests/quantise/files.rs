@@ -87,6 +87,7 @@ pub fn convert(
         quantise,
         tokenizer_pre: None,
         measured: None,
+        healed: None,
         layer_arrays: false,
         source_digest: true,
     };

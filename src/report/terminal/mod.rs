@@ -2,11 +2,13 @@
 
 mod findings;
 mod heads;
+mod heal;
 mod plan;
 mod summary;
 mod verdict;
 
 pub use heads::heads;
+pub use heal::heal;
 pub use plan::plan;
 pub use summary::summary;
 pub use verdict::report;
