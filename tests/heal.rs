@@ -3,9 +3,12 @@
 mod support;
 
 use candle_core::{Device, Tensor};
+use slim::arch::{KeepSet, parse_parts};
 use slim::checkpoint::Checkpoint;
+use slim::convert::Edits;
 use slim::heal::{Exercise, Gradients, Hint, Lesson, Next, Original, Student};
 use slim::model::{Model, Resources, Trained};
+use slim::prune::{Request, write};
 use std::path::Path;
 use support::{REFUSED, golden_cases, relative_error, village};
 
@@ -129,22 +132,50 @@ fn gradients_are_slopes_in_every_architecture() {
     cases.retain(|(name, _)| name.starts_with("fixtures") && !name.ends_with(REFUSED));
     assert!(cases.len() >= 15);
     for (name, folder) in cases {
-        let model = open(&folder, true);
-        let last = model.n_layers() - 1;
-        let hints = [0, last].map(|pruned| Hint {
-            pruned,
-            original: 0,
-        });
-        let trained = |layer| match layer {
-            0 | 1 => Trained::All,
-            _ if layer == last => Trained::Norms,
-            _ => Trained::Nothing,
-        };
-        let mut student = Student::new(model.into_trainable(trained).unwrap(), &hints);
-        let exercises = exercises(&student, hints.len());
-        let exercises: Vec<&Exercise> = exercises.iter().collect();
-        check_gradients(&name, &mut student, &exercises);
+        check_model(&name, open(&folder, true));
     }
+}
+
+fn check_model(name: &str, model: Model) {
+    let last = model.n_layers() - 1;
+    let hints = [0, last].map(|pruned| Hint {
+        pruned,
+        original: 0,
+    });
+    let trained = |layer| match layer {
+        0 | 1 => Trained::All,
+        _ if layer == last => Trained::Norms,
+        _ => Trained::Nothing,
+    };
+    let mut student = Student::new(model.into_trainable(trained).unwrap(), &hints);
+    let exercises = exercises(&student, hints.len());
+    let exercises: Vec<&Exercise> = exercises.iter().collect();
+    check_gradients(name, &mut student, &exercises);
+}
+
+#[test]
+fn gradients_are_slopes_where_layers_lack_a_half() {
+    let source = Checkpoint::open(&village()).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let dropped = parse_parts("1:attention,2:mlp,4:attention").unwrap();
+    let written = write(
+        &Request {
+            checkpoint: &source,
+            keep: &KeepSet::without_parts(8, &dropped).unwrap(),
+            edits: &Edits::default(),
+            target: &scratch.path().join("halves.gguf"),
+            outtype: "f32".parse().unwrap(),
+            max_shard_bytes: None,
+            quantise: Default::default(),
+            tokenizer_pre: None,
+            layer_arrays: false,
+            source_digest: false,
+            measured: None,
+            healed: None,
+        },
+        &|_| {},
+    );
+    check_model("halves", open(&written.unwrap(), true));
 }
 
 #[test]

@@ -183,6 +183,6 @@ mod tests {
             }
             course.tokens += 7;
         }
-        assert_eq!(measured, [0, 14, 28, 42, 56, 63, 77, 91, 105]);
+        assert_eq!(measured, [0, 21, 42, 63, 84, 105]);
     }
 }

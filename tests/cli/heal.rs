@@ -111,7 +111,7 @@ fn only_the_layers_beside_the_cuts_and_norms_change() {
 fn the_healed_model_says_where_it_comes_from_and_is_asked_like_any_other() {
     let (bench, healing) = done();
     let inspected = json(slim(bench, "inspect healed --json"));
-    let pruned = json(slim(&bench, "inspect small --json"));
+    let pruned = json(slim(bench, "inspect small --json"));
     let says = &inspected["slim"];
     for key in ["slim.layers.kept", "slim.source.sha256", "slim.source.name"] {
         assert_eq!(says[key], pruned["slim"][key], "{key}");
@@ -128,7 +128,7 @@ fn the_healed_model_says_where_it_comes_from_and_is_asked_like_any_other() {
 fn what_was_measured_is_what_was_written() {
     let (bench, healing) = done();
     let again = format!("heal VILLAGE healed again {SHORT} --tokens 1 --json");
-    let again = json(slim(&bench, &again));
+    let again = json(slim(bench, &again));
     let (written, measured) = (divergence(&again, "before"), divergence(healing, "after"));
     assert!((written - measured).abs() < 1e-5, "{written} {measured}");
 }
@@ -155,6 +155,32 @@ fn gguf_is_healed_too() {
     let inspected = json(slim(&bench, "inspect healed.gguf --json"));
     assert_eq!(inspected["slim"]["slim.layers.kept"], "0,2-7");
     assert_eq!(inspected["slim"]["slim.source.block_count"], "8");
+}
+
+#[test]
+fn layers_that_miss_a_half_are_healed_as_cuts() {
+    let bench = Bench::new();
+    bench
+        .slim("prune --drop-layers 1:attention,4,6:mlp VILLAGE small.gguf")
+        .quietly();
+    let heal = format!("heal VILLAGE small.gguf healed.gguf {SHORT} --tokens 1280 --json");
+    let healing = json(slim(&bench, &heal));
+    assert_eq!(healing["effect"]["train"], "cuts");
+    let (before, after) = (
+        divergence(&healing, "before"),
+        divergence(&healing, "after"),
+    );
+    assert!(after < 0.8 * before, "{before} {after}");
+    let says = |model: &str| json(slim(&bench, &format!("inspect {model} --json")));
+    let (small, healed) = (says("small.gguf"), says("healed.gguf"));
+    assert_eq!(
+        healed["lacking"],
+        serde_json::json!(["1:attention", "5:mlp"])
+    );
+    for key in ["slim.layers.kept", "slim.layers.kept_halves"] {
+        assert_eq!(healed["slim"][key], small["slim"][key], "{key}");
+    }
+    assert!(healed["slim"]["slim.heal"].is_string(), "{healed}");
 }
 
 /// Waits for a state other than `known`.
