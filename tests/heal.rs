@@ -141,6 +141,7 @@ fn check_model(name: &str, model: Model) {
     let hints = [0, last].map(|pruned| Hint {
         pruned,
         original: 0,
+        scale: 1.0,
     });
     let trained = |layer| match layer {
         0 | 1 => Trained::All,
@@ -189,6 +190,7 @@ fn gradients_go_down_through_what_does_not_train() {
     let hint = Hint {
         pruned: 4,
         original: 0,
+        scale: 1.0,
     };
     let mut student = Student::new(model.into_trainable(trained).unwrap(), &[hint]);
     assert_eq!(student.model().first(), 3);
@@ -204,6 +206,7 @@ fn a_model_has_no_gap_to_itself() {
     let hints = [2, 6].map(|layer| Hint {
         pruned: layer,
         original: layer,
+        scale: 1.0,
     });
     let student = student.into_trainable(|layer| match layer {
         2.. => Trained::All,
@@ -240,8 +243,10 @@ fn the_original_says_what_its_logits_say() {
     let hint = Hint {
         pruned: 0,
         original: 7,
+        scale: 1.0,
     };
-    let lessons = Original::new(&model, &[hint], Some(3))
+    let shorter = Hint { scale: 0.5, ..hint };
+    let lessons = Original::new(&model, &[hint, shorter], Some(3))
         .lessons(&slices)
         .unwrap();
     let all: Vec<usize> = (0..8).collect();
@@ -273,5 +278,7 @@ fn the_original_says_what_its_logits_say() {
         }
         assert!((surprise - lesson.surprise).abs() < 1e-3);
         assert_eq!(lesson.states[0].dims(), [20, 128]);
+        let half = (&lesson.states[0] * 0.5).unwrap();
+        assert_eq!(relative_error(&lesson.states[1], &half), 0.0);
     }
 }

@@ -1,5 +1,8 @@
 //! `slim heal ORIGINAL PRUNED OUT`
 
+mod pair;
+
+use self::pair::{Pair, cuts, learning, student, tokenizer};
 use super::machine::MachineOptions;
 use super::progress::Bar;
 use super::subject::Subject;
@@ -7,15 +10,14 @@ use super::{Passed, note, show, show_json};
 use crate::arch::{Arch, KeepSet};
 use crate::checkpoint::{Checkpoint, Format, check_target, hex};
 use crate::convert::quantise::Quantise;
-use crate::convert::vocabulary::{TextTokenizer, runnable};
 use crate::convert::{Edit, Edits, OutType};
 use crate::eval::Progress;
 use crate::heal::{
-    Budget, Cuts, Healed, Keeping, Original, Run, Sequences, Settings, State, Student, Trainer,
+    Budget, Healed, Keeping, Original, Run, Sequences, Settings, State, Student, Trainer,
     same_below, texts_of, texts_of_suite,
 };
-use crate::model::{Compute, Config, Model, Resources, Trainable, Trained};
-use crate::prune::{Provenance, Request, check, target_format, write};
+use crate::model::{Compute, Config, Resources};
+use crate::prune::{Request, check, target_format, write};
 use crate::report::heal::{Effect, Healing};
 use crate::report::{ModelFile, SCHEMA_VERSION, terminal};
 use crate::suite::{Suite, harness};
@@ -124,17 +126,6 @@ fn at_least_one(text: &str) -> Result<usize> {
 
 /// The minutes of a run that names no end.
 const MINUTES: f64 = 10.0;
-
-/// Copies of what trains that are in memory beside the first: gradients, two moments, the best.
-const COPIES: u64 = 4;
-
-/// Both models, what is missing in one, and what is trained.
-struct Pair {
-    original: Checkpoint,
-    pruned: Checkpoint,
-    cuts: Cuts,
-    train: Train,
-}
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let pair = args.pair()?;
@@ -362,94 +353,6 @@ impl Args {
         let written = write(&request, &|bytes| progress.advance(bytes))?;
         check_structure(&Checkpoint::open(&written)?)
     }
-}
-
-/// What is missing in the pruned model, as far as it says so.
-fn cuts(original: &Checkpoint, pruned: &Checkpoint) -> Result<Cuts> {
-    let layers = |checkpoint: &Checkpoint| Arch::of(checkpoint)?.n_layers(checkpoint);
-    let (before, after) = (layers(original)?, layers(pruned)?);
-    let name = pruned.path().display();
-    let alone = "all layers train, by what comes next alone";
-    let Some(provenance) = Provenance::read(pruned) else {
-        note(&format!(
-            "{name} does not say which layers were kept (slim prune writes that): {alone}"
-        ));
-        return Ok(Cuts::default());
-    };
-    if provenance.source_layers != before || provenance.kept.len() != after {
-        note(&format!(
-            "{name} has {after} layers and says that it comes from a model of {}, but {} has \
-             {before}: {alone}",
-            provenance.source_layers,
-            original.path().display()
-        ));
-        return Ok(Cuts::default());
-    }
-    let cuts = Cuts::of(&provenance.kept, before);
-    if cuts.is_empty() {
-        note(&format!("{name} misses no layer: {alone}"));
-    }
-    Ok(cuts)
-}
-
-/// The tokenizer of both models.
-fn tokenizer(pair: &Pair) -> Result<TextTokenizer> {
-    let read = |checkpoint: &Checkpoint| {
-        runnable(checkpoint).with_context(|| format!("{}: tokenizer", checkpoint.path().display()))
-    };
-    let (theirs, ours) = (read(&pair.original)?, read(&pair.pruned)?);
-    let sample = "The quick brown fox, born in 1984, didn't jump: übermäßig 你好 {\"a\": [0.5]}\n";
-    ensure!(
-        theirs.encode(sample, false)? == ours.encode(sample, false)?,
-        "{} and {} split text into different tokens: they are not of the same model",
-        pair.original.path().display(),
-        pair.pruned.path().display()
-    );
-    Ok(ours)
-}
-
-/// The type in which the pruned model's products are made: gradients do not come through rounding.
-fn learning(half: &Resources) -> Compute {
-    match half.device.is_cpu() {
-        true => Compute::F32,
-        false => half.compute,
-    }
-}
-
-/// The pruned model, ready to train.
-fn student(pair: &Pair, half: &Resources, progress: &Bar) -> Result<Trainable> {
-    let resources = Resources {
-        graph: true,
-        compute: learning(half),
-        ..half.clone()
-    };
-    let n_layers = Arch::of(&pair.pruned)?.n_layers(&pair.pruned)?;
-    progress.begin("loading", n_layers as u64);
-    let model = Model::open(&pair.pruned, &resources, |_, _| progress.advance(1))?;
-    ensure!(
-        !model.is_streamed(),
-        "a model that trains must be in memory whole, with its original in the other half: {} MiB \
-         are too few; give more --memory",
-        half.memory >> 19
-    );
-    let room = model.room();
-    let student = model.into_trainable(|layer| match pair.train {
-        Train::Cuts => pair.cuts.trained(layer),
-        Train::All => Trained::All,
-    })?;
-    let parameters = student.parameters().map(|p| p.var().elem_count() as u64);
-    let needed = COPIES * 4 * parameters.sum::<u64>();
-    ensure!(
-        room >= needed,
-        "what trains takes {} MiB beside the models, but {} MiB are left of --memory: give more{}",
-        needed >> 20,
-        room >> 20,
-        match pair.train {
-            Train::All => ", or --train cuts",
-            Train::Cuts => "",
-        }
-    );
-    Ok(student)
 }
 
 /// What becomes of the checkpoint's tensors.

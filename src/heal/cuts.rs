@@ -6,16 +6,19 @@ use std::collections::BTreeSet;
 
 /// Two states that should agree: the output of a layer of the pruned model, and that of a layer of
 /// the original.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hint {
     /// The pruned model's layer.
     pub pruned: usize,
     /// The original's.
     pub original: usize,
+    /// What the original's state is multiplied with: a cut that is made up for by a factor leaves all
+    /// states behind it so much shorter.
+    pub scale: f64,
 }
 
 /// Where something is missing in a pruned model.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cuts {
     /// The states that the layers behind each cut read, bottom up.
     hints: Vec<Hint>,
@@ -25,9 +28,11 @@ pub struct Cuts {
 
 impl Cuts {
     /// The cuts that a keep set made in a model of `n_layers` layers: where layers are missing, and
-    /// where a layer misses a half.
-    pub fn of(keep: &KeepSet, n_layers: usize) -> Self {
+    /// where a layer misses a half. `factor` is what makes up for the cut behind a layer of the
+    /// original, 1 where no factor does.
+    pub fn of(keep: &KeepSet, n_layers: usize, factor: impl Fn(usize) -> f64) -> Self {
         let mut cuts = Self::default();
+        let mut scale = 1.0;
         let layers = keep.layers();
         // The layer after the last one is none, but a cut may be before it.
         let following = layers.iter().copied().skip(1).chain([n_layers]);
@@ -36,9 +41,11 @@ impl Cuts {
             // Nothing before the first layer could learn what is missing there.
             let cut_before = at == 0 && layer > 0;
             if cut_behind || cut_before {
+                scale /= factor(layer);
                 cuts.hints.push(Hint {
                     pruned: at,
                     original: next - 1,
+                    scale,
                 });
                 cuts.beside.insert(at);
             }
@@ -77,7 +84,11 @@ mod tests {
     use crate::arch::Half;
 
     fn cuts(n_layers: usize, dropped: &[usize]) -> Cuts {
-        Cuts::of(&KeepSet::without(n_layers, dropped).unwrap(), n_layers)
+        Cuts::of(
+            &KeepSet::without(n_layers, dropped).unwrap(),
+            n_layers,
+            |_| 1.0,
+        )
     }
 
     fn hints(cuts: &Cuts) -> Vec<(usize, usize)> {
@@ -123,9 +134,22 @@ mod tests {
     fn a_layer_without_a_half_is_a_cut_and_agrees_with_the_last_that_is_missing() {
         let keep = KeepSet::without(8, &[3]).unwrap();
         let halves = keep.with_half(2, Half::Attention).with_half(6, Half::Mlp);
-        let cuts = Cuts::of(&halves, 8);
+        let cuts = Cuts::of(&halves, 8, |_| 1.0);
         assert_eq!(hints(&cuts), [(2, 3), (5, 6)]);
         let whole = (0..7).filter(|&layer| cuts.trained(layer) == Trained::All);
         assert_eq!(whole.collect::<Vec<_>>(), [2, 3, 5, 6]);
+    }
+
+    #[test]
+    fn behind_a_factor_all_states_are_shorter() {
+        let keep = KeepSet::without(8, &[2, 5, 7]).unwrap();
+        let factor = |after| match after {
+            1 => 2.0,
+            4 => 1.25,
+            _ => 1.0,
+        };
+        let cuts = Cuts::of(&keep, 8, factor);
+        let scales: Vec<f64> = cuts.hints().iter().map(|hint| hint.scale).collect();
+        assert_eq!(scales, [0.5, 0.4, 0.4]);
     }
 }

@@ -57,9 +57,9 @@ impl<'m> Original<'m> {
                 starts = each(&hidden)?.into_iter().map(Some).collect();
             }
             hidden = self.model.layer(layer, &hidden, &frame)?;
-            for _ in self.hints.iter().filter(|hint| hint.original == layer) {
+            for hint in self.hints.iter().filter(|hint| hint.original == layer) {
                 for (states, state) in states.iter_mut().zip(each(&hidden)?) {
-                    states.push(state);
+                    states.push((state * hint.scale)?);
                 }
             }
         }

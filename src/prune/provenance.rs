@@ -73,6 +73,12 @@ impl Provenance {
         .filter(Self::is_sound)
     }
 
+    /// How the keep set came about, as JSON, where slim chose it.
+    pub fn measured(&self) -> Option<&str> {
+        let found = self.texts.iter().find(|(key, _)| *key == MEASURED);
+        found.map(|(_, text)| text.as_str())
+    }
+
     fn is_sound(&self) -> bool {
         self.kept.check(self.source_layers).is_ok()
     }

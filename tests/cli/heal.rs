@@ -148,7 +148,7 @@ fn gguf_is_healed_too() {
     };
     let first = heal("small.gguf", "healed.gguf", 2560);
     let (before, after) = (divergence(&first, "before"), divergence(&first, "after"));
-    assert!(after < before / 2.0, "{before} {after}");
+    assert!(after < 0.75 * before, "{before} {after}");
     let second = heal("healed.gguf", "again.gguf", 1);
     let written = divergence(&second, "before");
     assert!((written - after).abs() < 1e-5, "{written} {after}");
@@ -163,7 +163,7 @@ fn layers_that_miss_a_half_are_healed_as_cuts() {
     bench
         .slim("prune --drop-layers 1:attention,4,6:mlp VILLAGE small.gguf")
         .quietly();
-    let heal = format!("heal VILLAGE small.gguf healed.gguf {SHORT} --tokens 1280 --json");
+    let heal = format!("heal VILLAGE small.gguf healed.gguf {SHORT} --tokens 2560 --json");
     let healing = json(slim(&bench, &heal));
     assert_eq!(healing["effect"]["train"], "cuts");
     let (before, after) = (
@@ -253,13 +253,9 @@ fn a_finished_state_goes_on_with_a_larger_budget_and_serves_no_other_run() {
         ("--learning-rate 0.5", "--learning-rate"),
         ("--seed 1", "--seed"),
         ("--train all", "--train"),
-        ("--sequence-length 16", "--sequence-length"),
+        ("--hidden-weight 2", "--hidden-weight"),
     ] {
-        let short = SHORT.replace("--sequence-length 32", "");
-        let ran = slim(
-            &bench,
-            &format!("heal VILLAGE small third {short} --state state --tokens 1280 {more}"),
-        );
+        let ran = heal("third", &format!("--tokens 1280 {more}"));
         assert_eq!(ran.unlike_an_error(&[state, word]), None);
         assert!(!bench.path("third").exists());
     }
