@@ -11,7 +11,7 @@ use std::path::Path;
 const HELD_OUT: usize = 10;
 
 /// Tokens that are held out at most: they are measured again and again.
-const MOST_HELD_OUT: usize = 4096;
+const MOST_HELD_OUT: usize = 2048;
 
 /// Sequences of the same length: those that are trained on, and those that only measure.
 #[derive(Debug, Clone, PartialEq)]
