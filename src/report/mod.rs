@@ -1,7 +1,7 @@
 //! Results for pipelines and for people.
 
-pub mod svg;
 pub mod heal;
+pub mod svg;
 pub mod tasks;
 pub mod terminal;
 
