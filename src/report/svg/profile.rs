@@ -8,9 +8,9 @@ use crate::suite::{Family, Protocol};
 use std::collections::BTreeSet;
 
 const PANEL: (f64, f64) = (250.0, 96.0);
-const GAP: (f64, f64) = (34.0, 34.0);
+const GAP: (f64, f64) = (34.0, 48.0);
 const LEFT: f64 = 130.0;
-const TOP: f64 = 84.0;
+const TOP: f64 = 100.0;
 
 /// Bars that may be so high that the others would vanish beside them; they are cut, with a number.
 const CUT: usize = 2;
@@ -34,7 +34,7 @@ pub fn profile(profile: &Profile) -> String {
         let name = family.to_string();
         canvas.text(
             x,
-            TOP - 14.0,
+            TOP - 32.0,
             Anchor::Start,
             &format!("bold {}", class(family)),
             &name,
@@ -108,7 +108,7 @@ fn panel(
     canvas.line((x, at(0.0)), (x + PANEL.0, at(0.0)), "axis");
     if let Some(accuracy) = original(profile, family, protocol) {
         let text = format!("whole model {:.0} % right", 100.0 * accuracy);
-        canvas.text(x + PANEL.0, y - 3.0, Anchor::End, "soft", &text);
+        canvas.text(x + PANEL.0, y - 17.0, Anchor::End, "soft", &text);
     }
 }
 
