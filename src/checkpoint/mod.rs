@@ -5,6 +5,7 @@
 //! whole or not at all.
 
 mod atomic;
+mod byte_size;
 mod deal;
 mod dtype;
 mod error;
@@ -26,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use atomic::parent_of;
 pub use atomic::{AtomicDir, AtomicFile, check_target, check_target_folder};
+pub use byte_size::ByteSize;
 pub use dtype::DType;
 pub use error::{BoxError, Error};
 pub use hf::HfFiles;

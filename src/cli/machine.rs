@@ -1,6 +1,6 @@
 //! What of the machine a run may use.
 
-use super::bytes::ByteSize;
+use crate::checkpoint::ByteSize;
 use crate::model::{Compute, Resources};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;

@@ -1,7 +1,7 @@
 //! One file a subcommand: flags → library calls → what the terminal shows.
 
-mod bytes;
 mod eval;
+mod gates;
 mod heal;
 mod inspect;
 mod machine;

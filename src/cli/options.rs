@@ -1,8 +1,7 @@
 //! Options that several subcommands share.
 
-use super::bytes::ByteSize;
 use crate::arch::{Arch, KeepSet, Layers};
-use crate::checkpoint::{Checkpoint, check_target};
+use crate::checkpoint::{ByteSize, Checkpoint, check_target};
 use crate::convert::quantise::{Imatrix, Quantise};
 use crate::convert::vocabulary::ChatTemplate;
 use crate::convert::{OutType, Target};

@@ -1,10 +1,9 @@
 //! `slim prune --keep 24 --preserve retrieval IN OUT`: the whole job, or only the writing.
 
 use super::Passed;
-use super::bytes::ByteSize;
 use super::machine::MachineOptions;
 use super::options::{
-    ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, calibrate, check_json, read_json,
+    ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, calibrate, read_json,
 };
 use super::plan::sizes;
 use super::progress::Bar;
@@ -13,7 +12,7 @@ use super::show;
 use super::subject::Subject;
 use super::verify::{Exam, ProofOptions};
 use crate::arch::{Arch, KeepSet, parse_parts};
-use crate::checkpoint::{Checkpoint, Format};
+use crate::checkpoint::{ByteSize, Checkpoint, Format};
 use crate::convert::{Edits, Target};
 use crate::eval::Progress;
 use crate::model::Resources;
@@ -97,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let resources = args.machine.resources()?;
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output, args.max_shard_bytes())?;
-    check_json(args.proof.report.as_ref(), &[&args.input, &args.output])?;
+    args.proof.check(&[&args.input, &args.output])?;
     if target_format(&args.output)? == Format::Gguf {
         for lost in Arch::of(&checkpoint)?.lost_in_gguf(&checkpoint)? {
             // Nobody listening on stderr is no reason to stop.
@@ -180,7 +179,7 @@ impl Args {
         if !self.proof.asked_for() {
             return Ok(true);
         }
-        let exam = self.exam(&suite, resources, &progress);
+        let exam = self.exam(&suite, resources, &progress)?;
         let original = match subject {
             Some(subject) => subject,
             None => Subject::open(&self.input, resources, &progress)?,
@@ -207,7 +206,7 @@ impl Args {
             show(&terminal::plan(&plan))?;
             show("\n")?;
         }
-        let exam = self.exam(&suite, resources, &progress);
+        let exam = self.exam(&suite, resources, &progress)?;
         let before = exam.ask(subject, "asking the original")?;
         exam.conclude(before, &written, Some(plan))
     }
@@ -279,13 +278,14 @@ impl Args {
         suite: &'a Suite,
         resources: &'a Resources,
         progress: &'a Bar,
-    ) -> Exam<'a> {
-        Exam {
+    ) -> Result<Exam<'a>> {
+        Ok(Exam {
             suite,
             asked: &self.suite,
+            rules: self.proof.rules()?,
             proof: &self.proof,
             resources,
             progress,
-        }
+        })
     }
 }

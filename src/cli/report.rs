@@ -1,65 +1,118 @@
-//! `slim report FILE.json -o FILE.svg`: pictures of what other commands measured.
+//! `slim report FILE.json … -o FILE.svg|FILE.html`: what other commands measured, for people.
 
 use super::Passed;
-use super::options::{read_json, write_text};
-use crate::checkpoint::check_target;
+use super::options::{check_json, read_json, write_text};
 use crate::importance::{HeadProfile, Profile};
 use crate::plan::Plan;
-use crate::report::svg;
+use crate::report::{Report, html, svg};
 use anyhow::{Context, Result, bail, ensure};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   slim score model.gguf -o profile.json && slim report profile.json -o profile.svg
+  slim report base.json distilled.json -o both.svg
   slim score model.gguf --granularity head -o heads.json && slim report heads.json -o heads.svg
-  slim plan profile.json --model model.gguf --curve -o plan.json && slim report plan.json -o curve.svg")]
+  slim plan profile.json --model model.gguf --curve -o plan.json && slim report plan.json -o curve.svg
+  slim verify model.gguf small.gguf --report report.json && slim report report.json profile.json -o report.html")]
 pub(super) struct Args {
-    /// A profile that `slim score` wrote, or a plan of `slim plan --curve`
-    input: PathBuf,
-    /// Where the picture goes: a file.svg
+    /// A profile of `slim score` (a second one is drawn over it), a plan of `slim plan --curve`, or for a
+    /// page a report of `slim verify` or `slim prune`, with profiles
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// Where it goes: a picture (.svg) or a page (.html)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 }
 
+/// What a file holds, as its fields show.
+enum Measured {
+    Report(Box<Report>),
+    Profile(Profile),
+    Heads(HeadProfile),
+    Plan(Box<Plan>),
+}
+
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    ensure!(
-        args.output.extension().is_some_and(|e| e == "svg"),
-        "{}: pictures are SVG files: name it .svg",
-        args.output.display()
-    );
-    check_target(&args.output, &[&args.input])?;
-    let picture = picture(&args.input)?;
-    write_text(&args.output, &picture)?;
+    let inputs: Vec<&Path> = args.inputs.iter().map(PathBuf::as_path).collect();
+    check_json(Some(&args.output), &inputs)?;
+    let all = args.inputs.iter().map(|path| measured(path));
+    let all: Vec<Measured> = all.collect::<Result<_>>()?;
+    let text = match args.output.extension().and_then(|e| e.to_str()) {
+        Some("svg") => picture(&all)?,
+        Some("html") => page(all)?,
+        _ => bail!(
+            "{}: name a picture .svg, or the page of a report .html",
+            args.output.display()
+        ),
+    };
+    write_text(&args.output, &text)?;
     Ok(true)
 }
 
-/// What kind of file it is shows in its fields.
-fn picture(path: &Path) -> Result<String> {
-    let found: Value = read_json(path, "profile or plan")?;
-    let has = |field: &str| found.get(field).is_some();
-    let wrong = |what: &str| format!("{}: not {what} that this slim reads", path.display());
-    if has("heads") {
-        let profile: HeadProfile =
-            read_json(path, "profile").with_context(|| wrong("a profile"))?;
-        return Ok(svg::heads(&profile));
+fn picture(all: &[Measured]) -> Result<String> {
+    Ok(match all {
+        [Measured::Profile(one)] => svg::profile(one, None),
+        [Measured::Profile(one), Measured::Profile(other)] => svg::profile(one, Some(other)),
+        [Measured::Heads(heads)] => svg::heads(heads),
+        [Measured::Plan(plan)] => {
+            ensure!(
+                plan.curve.len() > 1,
+                "the plan has no curve: make it with slim plan --curve"
+            );
+            svg::curve(plan)
+        }
+        [Measured::Report(report)] => svg::retention(&report.comparison),
+        _ => bail!("a picture is of one file, or of two profiles"),
+    })
+}
+
+fn page(all: Vec<Measured>) -> Result<String> {
+    let (mut reports, mut profiles) = (Vec::new(), Vec::new());
+    for measured in all {
+        match measured {
+            Measured::Report(report) => reports.push(report),
+            Measured::Profile(profile) => profiles.push(profile),
+            Measured::Heads(_) | Measured::Plan(_) => {
+                bail!("a page is made of a report and profiles: draw the others as .svg")
+            }
+        }
     }
-    if has("layers") {
-        let profile: Profile = read_json(path, "profile").with_context(|| wrong("a profile"))?;
-        return Ok(svg::profile(&profile));
-    }
-    if has("keep") && has("n_layers") {
-        let plan: Plan = read_json(path, "plan").with_context(|| wrong("a plan"))?;
-        ensure!(
-            plan.curve.len() > 1,
-            "{}: the plan has no curve: make it with slim plan --curve",
-            path.display()
+    let [report] = reports.as_slice() else {
+        bail!(
+            "a page needs one report of slim verify or slim prune (--report report.json), not {}",
+            reports.len()
         );
-        return Ok(svg::curve(&plan));
-    }
-    bail!(
-        "{}: neither a profile of slim score nor a plan of slim plan --curve",
-        path.display()
-    )
+    };
+    Ok(html(report, &profiles))
+}
+
+fn measured(path: &Path) -> Result<Measured> {
+    let found: Value = read_json(path, "report, profile or plan")?;
+    let has = |field: &str| found.get(field).is_some();
+    Ok(if has("comparison") {
+        Measured::Report(read(path, "report")?)
+    } else if has("heads") {
+        Measured::Heads(read(path, "profile of heads")?)
+    } else if has("layers") {
+        Measured::Profile(read(path, "profile")?)
+    } else if has("keep") && has("n_layers") {
+        Measured::Plan(read(path, "plan")?)
+    } else {
+        bail!(
+            "{}: neither a report, nor a profile of slim score, nor a plan of slim plan --curve",
+            path.display()
+        )
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    read_json(path, what).with_context(|| {
+        format!(
+            "{}: not a {what} that this slim reads: make it again",
+            path.display()
+        )
+    })
 }

@@ -1,8 +1,9 @@
 //! `slim verify ORIGINAL PRUNED --gate 'retrieval>=0.9'`
 
 use super::Passed;
+use super::gates;
 use super::machine::MachineOptions;
-use super::options::{SuiteOptions, check_json, write_json};
+use super::options::{SuiteOptions, check_json, write_json, write_text};
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
@@ -11,9 +12,9 @@ use crate::checkpoint::Checkpoint;
 use crate::eval::{NoLog, Outcome, Progress, outcomes};
 use crate::model::Resources;
 use crate::plan::Plan;
-use crate::report::{ModelFile, Report, SCHEMA_VERSION, terminal};
+use crate::report::{ModelFile, Report, SCHEMA_VERSION, html, junit, markdown, terminal};
 use crate::suite::{Family, Split, Suite};
-use crate::verify::{Gate, Resolution, check_pair, check_structure, compare};
+use crate::verify::{By, Gate, Resolution, Sizes, check_pair, check_structure, compare, texts};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,13 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   slim verify model.gguf small.gguf --gate 'retrieval>=0.9'
-  slim verify model/ small.gguf --gate 'language>=0.8' --gate 'knowledge/choice>=0.7' --json
+  slim verify model/ small.gguf --gate 'language>=0.8' --gate 'size<=600MB' --json
+  slim verify model/ small.gguf --gates gates.toml --report report.json
 
-A gate is the least share of the original's accuracy above chance that must be retained.
+Gates: the least share of the original's accuracy above chance that must be retained (FAMILY>=SHARE,
+FAMILY/PROTOCOL>=SHARE, FAMILY/PROTOCOL/SLICE>=SHARE); the most unterminated, empty or repetitious text
+(repetition<=0.1, language/empty<=0); the size (size<=0.8 of the original, size<=600MB).
+A share counts as retained when its whole 95 % interval lies above the bound (--gate-by point: its estimate).
 Exit codes: 0 all gates passed, 1 a gate failed, 2 an error.")]
 pub(super) struct Args {
     /// The checkpoint before pruning
@@ -40,9 +45,17 @@ pub(super) struct Args {
 
 #[derive(clap::Args)]
 pub(super) struct ProofOptions {
-    /// A rule that the result must pass: FAMILY>=SHARE or FAMILY/PROTOCOL>=SHARE; may be repeated
+    /// A rule that the result must pass, as retrieval>=0.9, knowledge/choice/tail>=0.8,
+    /// repetition<=0.1 or size<=600MB; may be repeated
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(super) gate: Vec<Gate>,
+    /// More such rules: a .toml, .yaml or .json file with a list 'gates'
+    #[arg(long, value_name = "FILE")]
+    gates: Option<PathBuf>,
+    /// What a share must show: by its whole 95 % interval, or by its estimate [default: what the
+    /// file says, or interval]
+    #[arg(long, value_enum)]
+    gate_by: Option<By>,
     /// Items of each family that judge the result
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub(super) report_items: usize,
@@ -53,9 +66,10 @@ pub(super) struct ProofOptions {
     /// The table by slice too
     #[arg(long)]
     pub(super) slices: bool,
-    /// Where the report goes as JSON
+    /// Where the report goes: JSON, a page (.html), Markdown (.md) for a job's summary, or JUnit
+    /// (.xml); may be repeated
     #[arg(long, value_name = "FILE")]
-    pub(super) report: Option<PathBuf>,
+    pub(super) report: Vec<PathBuf>,
     /// The report as JSON on stdout instead of tables
     #[arg(long)]
     pub(super) json: bool,
@@ -74,12 +88,46 @@ fn precision(text: &str) -> Result<f64> {
 impl ProofOptions {
     /// Whether a proof is wanted of a file that was only written.
     pub(super) fn asked_for(&self) -> bool {
-        !self.gate.is_empty() || self.report.is_some() || self.json
+        !self.gate.is_empty() || self.gates.is_some() || !self.report.is_empty() || self.json
+    }
+
+    /// Checks, before any work, that reports and gates can be written and read.
+    ///
+    /// # Errors
+    /// A report that would replace a model; a file of gates that cannot be read.
+    pub(super) fn check(&self, models: &[&Path]) -> Result<()> {
+        for report in &self.report {
+            check_json(Some(report), models)?;
+        }
+        self.rules().map(|_| ())
+    }
+
+    /// All gates, and how they are judged.
+    ///
+    /// # Errors
+    /// A file of gates that cannot be read.
+    pub(super) fn rules(&self) -> Result<(Vec<Gate>, By)> {
+        let (mut gates, by) = match &self.gates {
+            None => (Vec::new(), None),
+            Some(path) => gates::read(path)?,
+        };
+        gates.extend(self.gate.iter().cloned());
+        Ok((gates, self.gate_by.or(by).unwrap_or_default()))
+    }
+}
+
+/// As the extension says.
+fn write_report(path: &Path, report: &Report) -> Result<()> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("md") => write_text(path, &markdown(report)),
+        Some("html") => write_text(path, &html(report, &[])),
+        Some("xml") => write_text(path, &junit(report)),
+        _ => write_json(path, report),
     }
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    check_json(args.proof.report.as_ref(), &[&args.original, &args.pruned])?;
+    args.proof.check(&[&args.original, &args.pruned])?;
     let (original, pruned) = (
         Checkpoint::open(&args.original)?,
         Checkpoint::open(&args.pruned)?,
@@ -92,6 +140,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let exam = Exam {
         suite: &suite,
         asked: &args.suite,
+        rules: args.proof.rules()?,
         proof: &args.proof,
         resources: &resources,
         progress: &progress,
@@ -105,6 +154,7 @@ pub(super) struct Exam<'a> {
     pub(super) suite: &'a Suite,
     pub(super) asked: &'a SuiteOptions,
     pub(super) proof: &'a ProofOptions,
+    pub(super) rules: (Vec<Gate>, By),
     pub(super) resources: &'a Resources,
     pub(super) progress: &'a Bar,
 }
@@ -153,8 +203,13 @@ impl Exam<'_> {
         )?;
         self.progress.begin("judging", 1);
         let comparison = compare(&original.outcomes, &pruned.outcomes);
-        let judge = |gate: &Gate| gate.judge(&comparison);
-        let gates: Vec<_> = self.proof.gate.iter().map(judge).collect();
+        let sizes = Sizes {
+            original: original.file.bytes,
+            pruned: pruned.file.bytes,
+        };
+        let (rules, by) = &self.rules;
+        let judge = |gate: &Gate| gate.judge(&comparison, sizes, *by);
+        let gates: Vec<_> = rules.iter().map(judge).collect();
         let items = |family| self.items(family, &original.outcomes);
         let resolution = Resolution::of(&comparison, self.proof.precision, items);
         let report = Report {
@@ -167,13 +222,14 @@ impl Exam<'_> {
             dtype: "f32".to_owned(),
             plan,
             passed: gates.iter().all(|gate| gate.passed),
+            texts: texts(self.suite, &original.outcomes, &pruned.outcomes),
             comparison,
             resolution,
             gates,
         };
         self.progress.clear();
-        if let Some(path) = &self.proof.report {
-            write_json(path, &report)?;
+        for path in &self.proof.report {
+            write_report(path, &report)?;
         }
         match self.proof.json {
             true => show_json(&report)?,

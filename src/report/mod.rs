@@ -1,13 +1,22 @@
 //! Results for pipelines and for people.
 
+mod findings;
 pub mod heal;
+mod html;
+mod junit;
+mod markdown;
 pub mod svg;
 pub mod tasks;
 pub mod terminal;
+mod words;
+
+pub use html::html;
+pub use junit::junit;
+pub use markdown::markdown;
 
 use crate::eval::Outcome;
 use crate::plan::Plan;
-use crate::verify::{Comparison, GateResult, Resolution};
+use crate::verify::{Comparison, GateResult, Resolution, TextPair};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,6 +46,9 @@ pub struct Report {
     pub comparison: Comparison,
     /// What these items can and cannot show.
     pub resolution: Resolution,
+    /// Some texts before and after.
+    #[serde(default)]
+    pub texts: Vec<TextPair>,
     /// What became of the gates.
     pub gates: Vec<GateResult>,
     /// Whether all gates were passed.

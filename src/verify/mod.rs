@@ -9,14 +9,16 @@ mod health;
 mod recall;
 mod resolution;
 mod structure;
+mod texts;
 
 pub use cells::{FamilyRetention, Retention};
 pub use contrast::{Contrast, SLICE_PAIRS, Side, SlicePair};
-pub use gate::{Gate, GateResult};
+pub use gate::{By, Gate, GateResult, Sizes};
 pub use health::{HealthChange, Measure};
 pub use recall::Recall;
 pub use resolution::{FamilyResolution, Resolution};
 pub use structure::{check_pair, check_structure};
+pub use texts::{TextPair, texts};
 
 use crate::eval::stats::ALPHA;
 use crate::eval::{Outcome, Summary, summarise};

@@ -129,14 +129,16 @@ fn a_passed_gate_exits_0_and_a_failed_one_exits_1_with_everything_written() {
         .quietly();
     let same = format!("verify one-less.gguf one-less.gguf {verify}");
     let gate = "--gate knowledge>=0 --gate retrieval>=0 --gate reasoning>=0 --gate language>=0";
-    let judged = bench.slim(&format!("{same} {gate} --json"));
+    let judged = bench.slim(&format!("{same} {gate} --gate-by point --json"));
     let judged: Value = serde_json::from_str(&judged.stdout).unwrap();
     let gates = judged["gates"].as_array().unwrap();
     let passed = gates.iter().find(|gate| gate["passed"] == true);
     let passed = passed.expect("a family above chance")["gate"]
         .as_str()
         .unwrap();
-    bench.slim(&format!("{same} --gate {passed}")).quietly();
+    bench
+        .slim(&format!("{same} --gate {passed} --gate-by point"))
+        .quietly();
 
     let ran = bench.slim(&format!(
         "prune --drop-layers 3,4 VILLAGE small.gguf --gate retrieval>=1.9 --report r.json {verify}"

@@ -7,14 +7,14 @@ use std::fmt::Write;
 const STYLE: &str = "\
 text{font:11px system-ui,sans-serif;fill:#333}\
 .title{font-size:15px;font-weight:600}.soft{fill:#777}.bold{font-weight:600}\
-.ground{fill:#fff}.grid{stroke:#ddd}.axis{stroke:#999}.mark{stroke:#333;stroke-dasharray:3 3}\
-.whisker{stroke:#333;opacity:.55}\
+.ground{fill:#fff}.kept{fill:#4a6d8c}.gone{fill:#e6e6e6}.grid{stroke:#ddd}.axis{stroke:#999}.mark{stroke:#333;stroke-dasharray:3 3}\
+.whisker{stroke:#333;opacity:.55}.other{stroke:#333;stroke-width:2}\
 line,path{stroke-width:1;fill:none}path{stroke-width:2}\
 .knowledge{fill:#0072b2;stroke:none}.retrieval{fill:#d55e00}.reasoning{fill:#009e73}.language{fill:#b0569a}\
 path.knowledge{stroke:#0072b2}path.retrieval{stroke:#d55e00}path.reasoning{stroke:#009e73}path.language{stroke:#b0569a}\
 path{fill:none!important}\
-@media(prefers-color-scheme:dark){text{fill:#ddd}.soft{fill:#999}.ground{fill:#16181c}.grid{stroke:#333}\
-.axis{stroke:#777}.mark,.whisker{stroke:#ccc}\
+@media(prefers-color-scheme:dark){text{fill:#ddd}.soft{fill:#999}.ground{fill:#16181c}.kept{fill:#7fa8cc}.gone{fill:#2b2e34}.grid{stroke:#333}\
+.axis{stroke:#777}.mark,.whisker,.other{stroke:#ccc}\
 .knowledge{fill:#56b4e9}.retrieval{fill:#f0803c}.reasoning{fill:#2fc79a}.language{fill:#dd8fc4}\
 path.knowledge{stroke:#56b4e9}path.retrieval{stroke:#f0803c}path.reasoning{stroke:#2fc79a}path.language{stroke:#dd8fc4}}";
 

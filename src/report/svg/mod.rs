@@ -4,10 +4,14 @@ mod canvas;
 mod curve;
 mod heads;
 mod profile;
+mod retention;
+mod strip;
 
 pub use curve::curve;
 pub use heads::heads;
 pub use profile::profile;
+pub use retention::retention;
+pub use strip::strip;
 
 use crate::suite::Family;
 

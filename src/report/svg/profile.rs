@@ -15,8 +15,8 @@ const TOP: f64 = 100.0;
 /// Bars that may be so high that the others would vanish beside them; they are cut, with a number.
 const CUT: usize = 2;
 
-/// The picture of a profile.
-pub fn profile(profile: &Profile) -> String {
+/// The picture of a profile; another model's is drawn over it as lines.
+pub fn profile(profile: &Profile, other: Option<&Profile>) -> String {
     let families: BTreeSet<Family> = profile.original.iter().map(|score| score.family).collect();
     let protocols: BTreeSet<Protocol> = profile.original.iter().map(|s| s.protocol).collect();
     let width = LEFT + families.len() as f64 * (PANEL.0 + GAP.0);
@@ -28,7 +28,8 @@ pub fn profile(profile: &Profile) -> String {
         "nats of the right answer's score, ± 1 standard error; {} items a family of {}",
         profile.items_per_family, profile.suite
     );
-    canvas.text(16.0, 46.0, Anchor::Start, "soft", &about);
+    let over = other.map_or(String::new(), |other| format!("; lines: {}", other.model));
+    canvas.text(16.0, 46.0, Anchor::Start, "soft", &(about + &over));
     for (column, &family) in families.iter().enumerate() {
         let x = LEFT + column as f64 * (PANEL.0 + GAP.0);
         let name = family.to_string();
@@ -41,7 +42,8 @@ pub fn profile(profile: &Profile) -> String {
         );
         for (row, &protocol) in protocols.iter().enumerate() {
             let y = TOP + row as f64 * (PANEL.1 + GAP.1);
-            panel(&mut canvas, (x, y), profile, (family, protocol));
+            let cell = (family, protocol);
+            panel(&mut canvas, (x, y), profile, other, cell);
         }
     }
     for (row, protocol) in protocols.iter().enumerate() {
@@ -57,14 +59,10 @@ fn panel(
     canvas: &mut Canvas,
     (x, y): (f64, f64),
     profile: &Profile,
+    other: Option<&Profile>,
     (family, protocol): (Family, Protocol),
 ) {
-    let of_cell = |layer: &LayerProfile| -> Option<Drop> {
-        let mut drops = layer.drops.iter();
-        let found = drops.find(|drop| drop.family == family && drop.protocol == protocol);
-        found.filter(|drop| drop.nats.is_finite()).cloned()
-    };
-    let drops: Vec<Option<Drop>> = profile.layers.iter().map(of_cell).collect();
+    let drops = drops(profile, family, protocol);
     let (least, most) = extent(drops.iter().flatten().map(|drop| drop.nats));
     let scale = PANEL.1 / (most - least);
     let at = |nats: f64| y + (most - nats.clamp(least, most)) * scale;
@@ -105,11 +103,31 @@ fn panel(
             canvas.text(middle, y - 3.0, Anchor::Middle, "soft", &tick(drop.nats));
         }
     }
+    if let Some(other) = other {
+        let others = self::drops(other, family, protocol);
+        // A model of another depth is stretched over the same width.
+        let step = PANEL.0 / others.len().max(1) as f64;
+        let points = others.iter().enumerate().filter_map(|(layer, drop)| {
+            let nats = drop.as_ref()?.nats;
+            Some((x + (layer as f64 + 0.5) * step, at(nats)))
+        });
+        canvas.path(&points.collect::<Vec<_>>(), "other");
+    }
     canvas.line((x, at(0.0)), (x + PANEL.0, at(0.0)), "axis");
     if let Some(accuracy) = original(profile, family, protocol) {
         let text = format!("whole model {:.0} % right", 100.0 * accuracy);
         canvas.text(x + PANEL.0, y - 17.0, Anchor::End, "soft", &text);
     }
+}
+
+/// What is lost without each layer, in order.
+fn drops(profile: &Profile, family: Family, protocol: Protocol) -> Vec<Option<Drop>> {
+    let of_cell = |layer: &LayerProfile| -> Option<Drop> {
+        let mut drops = layer.drops.iter();
+        let found = drops.find(|drop| drop.family == family && drop.protocol == protocol);
+        found.filter(|drop| drop.nats.is_finite()).cloned()
+    };
+    profile.layers.iter().map(of_cell).collect()
 }
 
 fn original(profile: &Profile, family: Family, protocol: Protocol) -> Option<f64> {

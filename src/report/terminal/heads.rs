@@ -1,6 +1,7 @@
 //! Attention heads: a map a family, and those that are missed most.
 
 use crate::importance::{Head, HeadProfile};
+use crate::report::words::percent;
 use crate::suite::Family;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -71,7 +72,7 @@ fn missed(profile: &HeadProfile, family: Family) -> String {
     });
     format!(
         "{family}: a tenth of the heads makes up {} of what heads cost, nats: {}",
-        super::percent(tenth / all.max(f64::MIN_POSITIVE)),
+        percent(tenth / all.max(f64::MIN_POSITIVE)),
         named.collect::<Vec<_>>().join(", ")
     )
 }

@@ -1,6 +1,5 @@
 //! Tables and sentences for a terminal of 100 columns.
 
-mod findings;
 mod heads;
 mod heal;
 mod plan;
@@ -13,7 +12,7 @@ pub use plan::plan;
 pub use summary::summary;
 pub use verdict::report;
 
-use crate::eval::stats::Interval;
+use super::words::TIE;
 use crate::importance::Profile;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
@@ -79,14 +78,6 @@ fn wrapped(sentence: &str) -> String {
     text.replace(TIE, " ") + "\n"
 }
 
-/// A space at which no line is broken.
-const TIE: char = '\u{a0}';
-
-/// Text that stays on one line.
-fn tied(text: &str) -> String {
-    text.replace(' ', &TIE.to_string())
-}
-
 /// The importance of every layer: block influence, how sparse its output is (Hoyer), and nats lost
 /// by family.
 pub fn profile(profile: &Profile) -> String {
@@ -113,33 +104,4 @@ pub fn profile(profile: &Profile) -> String {
 
 fn short(protocol: &str) -> &str {
     protocol.get(..3).unwrap_or(protocol)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", whole(share))
-}
-
-/// A share in whole percent, where nothing is never negative.
-fn whole(share: f64) -> f64 {
-    (share * 100.0).round() + 0.0
-}
-
-/// Percent of a share with its interval: 87 % [71, 102].
-fn share(interval: Interval) -> String {
-    let [low, high] = [interval.low, interval.high].map(whole);
-    format!("{} [{low:.0}, {high:.0}]", percent(interval.estimate))
-}
-
-/// Points of a difference with its interval: -12 [-25, +2].
-fn points(interval: Interval) -> String {
-    let [change, low, high] = [interval.estimate, interval.low, interval.high].map(whole);
-    format!("{change:+.0} [{low:+.0}, {high:+.0}]")
-}
-
-/// A p to three digits.
-fn probability(p: f64) -> String {
-    match p < 0.001 {
-        true => "<0.001".to_owned(),
-        false => format!("{p:.3}"),
-    }
 }

@@ -1,9 +1,10 @@
 //! A plan: which layers go, why, what each step cost, and every depth that was measured.
 
-use super::{lines, percent, table};
+use super::{lines, table};
 use crate::arch::Part;
 use crate::plan::compensation::{Cut, Heal};
 use crate::plan::{Plan, Point};
+use crate::report::words::percent;
 use crate::suite::Family;
 use std::fmt::Write;
 

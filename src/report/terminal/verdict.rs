@@ -1,8 +1,9 @@
 //! The verdict: original against pruned.
 
-use super::findings::findings;
-use super::{noted_lines, percent, points, probability, share, table, whole, wrapped};
+use super::{noted_lines, table, wrapped};
 use crate::eval::stats::Interval;
+use crate::report::findings::findings;
+use crate::report::words::{megabytes, percent, points, probability, share, whole};
 use crate::report::{ModelFile, Report};
 use crate::verify::{
     Comparison, FamilyResolution, FamilyRetention, GateResult, HealthChange, Resolution, Retention,
@@ -13,7 +14,7 @@ pub fn report(report: &Report, slices: bool) -> String {
     let comparison = &report.comparison;
     let gates: String = report.gates.iter().map(gate_line).collect();
     let parts = [
-        findings(comparison),
+        findings(comparison).iter().map(|s| wrapped(s)).collect(),
         cells(comparison, slices),
         health(&comparison.health),
         size(&report.original, &report.pruned) + &gates + &resolution(&report.resolution),
@@ -162,17 +163,12 @@ fn gate_line(gate: &GateResult) -> String {
         true => "passed",
         false => "FAILED",
     };
-    let found = match (&gate.reason, gate.retained) {
-        (None, Some(retained)) => format!("retained {}", share(retained)),
-        (reason, _) => reason.clone().unwrap_or_default(),
-    };
-    format!("gate {}: {verdict} ({found})\n", gate.gate)
+    format!("gate {}: {verdict} ({})\n", gate.gate, gate.found)
 }
 
 fn size(original: &ModelFile, pruned: &ModelFile) -> String {
-    let megabytes = |bytes: u64| bytes as f64 / 1e6;
     format!(
-        "{} → {} layers, {:.1} MB → {:.1} MB\n",
+        "{} → {} layers, {} → {}\n",
         original.n_layers,
         pruned.n_layers,
         megabytes(original.bytes),

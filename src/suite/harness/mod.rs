@@ -17,6 +17,7 @@ mod yaml;
 pub use builtin::{Builtin, builtins};
 pub use filter::Pipeline;
 pub use metric::{Aggregation, Exact, Kind, Metric, named as metric_named};
+pub use yaml::json_of_yaml;
 
 use super::{Error, Task};
 use crate::checkpoint::hub::Step;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use anyhow::anyhow;
 use saphyr_parser::{Event, Parser, ScalarStyle};
+use serde_json::Value;
 
 /// Values may be nested this deep; no task file needs half of it.
 const MAX_DEPTH: usize = 32;
@@ -65,6 +67,35 @@ impl fmt::Display for Data {
             Data::Tagged(tag, _) => write!(f, "a value tagged !{tag}"),
         }
     }
+}
+
+impl From<Node> for Value {
+    /// The same without lines; a tagged value is its text.
+    fn from(node: Node) -> Self {
+        match node.data {
+            Data::Null => Self::Null,
+            Data::Bool(value) => value.into(),
+            Data::Int(value) => value.into(),
+            Data::Float(value) => value.into(),
+            Data::Text(text) | Data::Tagged(_, text) => text.into(),
+            Data::List(nodes) => nodes.into_iter().map(Self::from).collect(),
+            Data::Map(fields) => Self::Object(
+                fields
+                    .into_iter()
+                    .map(|(key, node)| (key, Self::from(node)))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// Reads one document as JSON would have it.
+///
+/// # Errors
+/// What is no YAML, with its line; aliases.
+pub fn json_of_yaml(text: &str) -> anyhow::Result<Value> {
+    let node = parse(text).map_err(|fault| anyhow!("line {}: {}", fault.line, fault.problem))?;
+    Ok(node.into())
 }
 
 /// Reads one document. Aliases are refused: they make small files large.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A number of bytes with its unit: 5GB, 500M, 1.5GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ByteSize(u64);
+pub struct ByteSize(u64);
 
 /// The hub's words: with `i`, powers of 1024, without, of 1000. A B at the end changes nothing.
 const UNITS: &[(&str, u64)] = &[
@@ -21,7 +21,8 @@ const UNITS: &[(&str, u64)] = &[
 ];
 
 impl ByteSize {
-    pub(super) fn bytes(self) -> u64 {
+    /// The number.
+    pub fn bytes(self) -> u64 {
         self.0
     }
 }

@@ -1,24 +1,23 @@
 //! What a table of means hides, in sentences.
 
-use super::{percent, points, probability, tied, wrapped};
+use super::words::{percent, points, probability, tied};
 use crate::eval::stats::Interval;
 use crate::verify::{Comparison, Contrast, Recall, Retention, Side};
 
 /// What broke silently, which of two slices lost more, and why facts are gone.
-pub(super) fn findings(comparison: &Comparison) -> String {
+pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
     let breaks = comparison.silent_breaks().into_iter();
-    let breaks: String = breaks
-        .map(|slice| silent_break(slice, comparison))
-        .collect();
-    let recall: String = comparison.recall.iter().filter_map(recall).collect();
-    breaks + &contrasts(&comparison.contrasts) + &recall
+    let breaks = breaks.map(|slice| silent_break(slice, comparison));
+    let contrasts = contrasts(&comparison.contrasts);
+    let recall = comparison.recall.iter().filter_map(recall);
+    breaks.chain(contrasts).chain(recall).collect()
 }
 
 fn silent_break(slice: &Retention, comparison: &Comparison) -> String {
     let mut cells = comparison.cells.iter();
     let whole = cells.find(|c| (c.family, c.protocol) == (slice.family, slice.protocol));
     let whole = whole.map(|cell| format!(" The mean of the family hides it: {}.", change(cell)));
-    wrapped(&format!(
+    format!(
         "fell silently: {}, {}, slice {}: {}, p {} (Holm).{}",
         slice.family,
         slice.protocol,
@@ -26,7 +25,7 @@ fn silent_break(slice: &Retention, comparison: &Comparison) -> String {
         change(slice),
         slice.p_holm.map(probability).unwrap_or_default(),
         whole.unwrap_or_default()
-    ))
+    )
 }
 
 /// 60 % → 30 %, -30 points [-45, -12]
@@ -48,19 +47,16 @@ fn in_points(difference: Interval, signed: bool) -> String {
     }
 }
 
-fn contrasts(all: &[Contrast]) -> String {
-    let found: String = all.iter().filter_map(contrast).collect();
-    match found.is_empty() {
-        true => found,
-        false => {
-            let how_many = all.iter().filter(|contrast| contrast.is_fair()).count();
-            found
-                + &wrapped(&format!(
-                    "(Pairs of slices compared: {how_many}, not adjusted for it: by chance alone \
-                     one in 20 stands out.)"
-                ))
-        }
+fn contrasts(all: &[Contrast]) -> Vec<String> {
+    let mut found: Vec<String> = all.iter().filter_map(contrast).collect();
+    if !found.is_empty() {
+        let how_many = all.iter().filter(|contrast| contrast.is_fair()).count();
+        found.push(format!(
+            "(Pairs of slices compared: {how_many}, not adjusted for it: by chance alone one in 20 \
+             stands out.)"
+        ));
     }
+    found
 }
 
 fn contrast(contrast: &Contrast) -> Option<String> {
@@ -69,7 +65,7 @@ fn contrast(contrast: &Contrast) -> Option<String> {
         let (before, after) = (percent(side.original), percent(side.pruned));
         tied(&format!("{} {before} → {after}, n {}", side.slice, side.n))
     };
-    Some(wrapped(&format!(
+    Some(format!(
         "{}, {}: {} lost {} more than {} ({}; {}).",
         contrast.family,
         contrast.protocol,
@@ -78,7 +74,7 @@ fn contrast(contrast: &Contrast) -> Option<String> {
         less.slice,
         side(more),
         side(less),
-    )))
+    ))
 }
 
 fn recall(recall: &Recall) -> Option<String> {
@@ -101,7 +97,7 @@ fn recall(recall: &Recall) -> Option<String> {
     ];
     let found = found.iter().filter(|(n, _)| *n > 0);
     let found: Vec<String> = found.map(|(n, what)| format!("{n} {what}")).collect();
-    Some(wrapped(&format!(
+    Some(format!(
         "{}, {}: of {} facts asked both ways the original knows {}; {} of them are gone. Of these, {}.",
         recall.family,
         recall.protocol,
@@ -109,5 +105,5 @@ fn recall(recall: &Recall) -> Option<String> {
         recall.known,
         recall.gone,
         found.join("; ")
-    )))
+    ))
 }
