@@ -38,15 +38,17 @@ enum Measured {
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let inputs: Vec<&Path> = args.inputs.iter().map(PathBuf::as_path).collect();
     check_json(Some(&args.output), &inputs)?;
+    let extension = args.output.extension().and_then(|e| e.to_str());
+    ensure!(
+        matches!(extension, Some("svg" | "html")),
+        "{}: name a picture .svg, or the page of a report .html",
+        args.output.display()
+    );
     let all = args.inputs.iter().map(|path| measured(path));
     let all: Vec<Measured> = all.collect::<Result<_>>()?;
-    let text = match args.output.extension().and_then(|e| e.to_str()) {
-        Some("svg") => picture(&all)?,
+    let text = match extension {
         Some("html") => page(all)?,
-        _ => bail!(
-            "{}: name a picture .svg, or the page of a report .html",
-            args.output.display()
-        ),
+        _ => picture(&all)?,
     };
     write_text(&args.output, &text)?;
     Ok(true)

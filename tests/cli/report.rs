@@ -89,3 +89,71 @@ fn what_cannot_be_drawn_is_named() {
         assert!(!bench.path("a.svg").exists());
     }
 }
+
+#[test]
+fn a_verification_is_written_for_people_and_for_pipelines() {
+    let bench = &Bench::new();
+    fs::write(
+        bench.path("gates.toml"),
+        "by = \"point\"\ngates = [\"size<=0.99\", \"retrieval>=1.9\", \"repetition<=1\"]\n",
+    )
+    .unwrap();
+    let ran = bench.slim(
+        "prune --drop-layers 3,4 VILLAGE small.gguf --suite VILLAGE/suite --report-items 8 --gates gates.toml \
+         --report r.json --report r.md --report r.xml --report r.html",
+    );
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let read = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+    let report: Value = serde_json::from_str(&read("r.json")).unwrap();
+    let passed: Vec<bool> = report["gates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gate| gate["passed"].as_bool().unwrap())
+        .collect();
+    assert_eq!(passed, [true, false, true]);
+    let junit = read("r.xml");
+    assert!(
+        junit.contains("tests=\"4\" failures=\"1\"")
+            && junit.contains("name=\"retrieval&gt;=1.9\"")
+    );
+    let summary = read("r.md");
+    assert!(
+        summary.starts_with("## slim: FAILED")
+            && summary.contains("| `retrieval>=1.9` | **failed** |")
+    );
+    let page = read("r.html");
+    for part in [
+        "Gates",
+        "What was retained",
+        "Before and after",
+        "Provenance",
+    ] {
+        assert!(page.contains(&format!("<h2>{part}</h2>")), "{part}");
+    }
+    for loads in ["<script", "src=", "href=", "@import", "url("] {
+        assert!(
+            !page.contains(loads),
+            "the page needs nothing else: {loads}"
+        );
+    }
+    let pair = &report["texts"][0];
+    assert!(
+        pair["prompt"].as_str().is_some_and(|text| !text.is_empty()),
+        "{report}"
+    );
+    // The same page from the file, with a profile.
+    bench
+        .slim(&format!(
+            "score VILLAGE {ASK} --calibrate-items 1 -o profile.json"
+        ))
+        .quietly();
+    bench.slim("report r.json -o again.html").quietly();
+    assert_eq!(read("again.html"), page);
+    bench
+        .slim("report r.json profile.json -o more.html")
+        .quietly();
+    assert!(read("more.html").contains("What each layer is worth"));
+    let ran = bench.slim("report profile.json -o no.html");
+    assert_eq!(ran.unlike_an_error(&["needs one report", "--report"]), None);
+}

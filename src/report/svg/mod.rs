@@ -36,7 +36,7 @@ fn round_up(largest: f64) -> f64 {
 /// A number on an axis, without digits that say nothing.
 fn tick(value: f64) -> String {
     match value {
-        v if v == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         v if v.abs() < 0.00995 => format!("{v:.3}"),
         v if v.abs() < 0.0995 => format!("{v:.2}"),
         v if v.abs() < 9.95 && v.fract() != 0.0 => format!("{v:.1}"),
