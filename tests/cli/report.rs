@@ -75,7 +75,7 @@ fn what_cannot_be_drawn_is_named() {
     for (command, words) in [
         (
             "report other.json -o a.svg",
-            &["neither a profile", "slim plan --curve"][..],
+            &["neither a report", "slim plan --curve"][..],
         ),
         (
             "report broken.json -o a.svg",

@@ -1,6 +1,9 @@
 """Tables of what `cargo bench --bench methods -- judge` printed.
 
-    python tests/real/methods.py answers.jsonl [cross]
+    python tests/real/methods.py answers.jsonl [cross | single]
+
+`cross`: chosen for one family, measured on each. `single`: sets that lack one layer each (method `single`),
+what each third of the depth is worth.
 
 `retained`: what a family's answers keep above guessing, over the protocols (and public tasks) in which the
 original is above chance. `loss`: mean fall of the continuous score, nats, over all of them. Seeds are
@@ -166,9 +169,41 @@ def cross(original, groups):
                 print(f"| {family or 'all alike'} | " + " | ".join(("**%s**" if f == family else "%s") % cell(f) for f in FAMILIES) + " |")
 
 
+def single(original, groups):
+    at = draws(original)
+    runs = {}
+    for key, found in groups.items():
+        if key[2] == "single":
+            for choice, cells in found:
+                n_layers = len(choice["set"]) + 1
+                gone = next(layer for layer in range(n_layers) if layer not in choice["set"])
+                runs[gone] = cells
+    inner = [layer for layer in sorted(runs) if 0 < layer < n_layers - 1]
+    thirds = [part.tolist() for part in np.array_split(np.array(inner), 3)]
+    for what in ("nats", "points of accuracy"):
+        print(f"\n### {what} lost without one layer\n")
+        print("| | original | layer 0 | " + " | ".join(f"{part[0]}–{part[-1]}" for part in thirds) + f" | layer {n_layers - 1} | deep − shallow |\n|---|---|---|---|---|---|---|---|")
+        for name in sorted(original, key=lambda name: (FAMILIES.index(name.split("/")[0]), name)):
+            index = 2 if what == "nats" else 1
+            falls = lambda layer: original[name][index] - runs[layer][name][index]
+            scale = 1 if index == 2 else 100
+            part = lambda layers: np.mean([falls(layer) for layer in layers], axis=0)
+            groups_ = [[0], *thirds, [n_layers - 1]]
+            values = [f"{scale * part(layers).mean():+.2f}" if index == 2 else f"{scale * part(layers).mean():+.0f}" for layers in groups_]
+            difference = (part(thirds[2]) - part(thirds[0]))[at[name]].mean(1)
+            low, high = scale * np.percentile(difference, [2.5, 97.5])
+            digits = 2 if index == 2 else 0
+            middle = scale * (part(thirds[2]) - part(thirds[0])).mean()
+            base = f"{original[name][2].mean():.2f}" if index == 2 else f"{100 * original[name][1].mean():.0f} %"
+            print(f"| {name} | {base} | {values[0]} | {values[1]} | {values[2]} | {values[3]} | {values[4]} | {middle:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] |")
+
+
 original, groups = read(sys.argv[1])
 if "cross" in sys.argv[2:]:
     cross(original, groups)
+elif "single" in sys.argv[2:]:
+    single(original, groups)
 else:
+    groups = {key: found for key, found in groups.items() if key[2] != "single"}
     depths(original, groups)
     heals(original, groups)

@@ -7,7 +7,7 @@ use crate::importance::{Drop, LayerProfile, Profile};
 use crate::suite::{Family, Protocol};
 use std::collections::BTreeSet;
 
-const PANEL: (f64, f64) = (250.0, 96.0);
+const PANEL: (f64, f64) = (220.0, 96.0);
 const GAP: (f64, f64) = (34.0, 48.0);
 const LEFT: f64 = 130.0;
 const TOP: f64 = 100.0;
