@@ -1,10 +1,12 @@
 //! One file a subcommand: flags → library calls → what the terminal shows.
 
+mod completions;
 mod eval;
 mod gates;
 mod heal;
 mod inspect;
 mod machine;
+mod modelfile;
 mod options;
 mod plan;
 mod progress;
@@ -59,6 +61,10 @@ enum Command {
     Suite(suite::Args),
     /// Hold a pruned checkpoint against its original
     Verify(verify::Args),
+    /// Completions for a shell
+    Completions(completions::Args),
+    /// Manual pages
+    Man(completions::ManArgs),
     /// Train a pruned checkpoint shortly by what its original says
     Heal(heal::Args),
 }
@@ -125,6 +131,8 @@ impl Command {
             Self::Inspect(args) => inspect::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Report(args) => report::run(&args),
+            Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => completions::man(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Eval(args) => eval::run(&args),
             Self::Suite(args) => suite::run(&args),

@@ -2,6 +2,7 @@
 
 use super::Passed;
 use super::machine::MachineOptions;
+use super::modelfile;
 use super::options::{
     ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, calibrate, read_json,
 };
@@ -55,6 +56,9 @@ pub(super) struct Args {
     plan: Option<PathBuf>,
     #[command(flatten)]
     types: TypeOptions,
+    /// Write a Modelfile beside a .gguf, for `ollama create NAME -f FILE`
+    #[arg(long, value_name = "FILE", conflicts_with = "max_shard_size")]
+    modelfile: Option<PathBuf>,
     /// Split the output into files of at most this much tensor data, like 5GB, 500M or 300MiB
     #[arg(long, value_name = "SIZE")]
     max_shard_size: Option<ByteSize>,
@@ -97,6 +101,9 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let checkpoint = Checkpoint::open(&args.input)?;
     check(&checkpoint, &args.output, args.max_shard_bytes())?;
     args.proof.check(&[&args.input, &args.output])?;
+    if let Some(path) = &args.modelfile {
+        modelfile::check(path, &args.output)?;
+    }
     if target_format(&args.output)? == Format::Gguf {
         for lost in Arch::of(&checkpoint)?.lost_in_gguf(&checkpoint)? {
             // Nobody listening on stderr is no reason to stop.
@@ -266,7 +273,11 @@ impl Args {
             healed: None,
         };
         progress.begin("writing", checkpoint.total_bytes());
-        write(&request, &|bytes| progress.advance(bytes))
+        let written = write(&request, &|bytes| progress.advance(bytes))?;
+        if let Some(path) = &self.modelfile {
+            modelfile::write(path, &written)?;
+        }
+        Ok(written)
     }
 
     fn max_shard_bytes(&self) -> Option<u64> {

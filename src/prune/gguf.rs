@@ -2,6 +2,7 @@
 //! with the keys that the stock converter would write.
 
 use super::Request;
+use super::base_model::name_source;
 use super::provenance::{KEPT, KEPT_HALVES, Provenance, SHA256, SOURCE_LAYERS, pruned_name};
 use super::size_label::size_label;
 use crate::arch::Arch;
@@ -148,6 +149,7 @@ fn rewrite(entries: &mut Entries, request: &Request, arch: &Arch, label: &str) -
         Value::u32(block_count),
     );
     if !kept.is_whole(n_layers) {
+        name_source(entries);
         set(entries, keys::SIZE_LABEL, Value::str(label));
         let name = entries.iter().find(|(key, _)| key == keys::NAME);
         let name = name

@@ -1,5 +1,6 @@
 //! From a keep set to a file: kept tensors renumbered, metadata rewritten, everything else as it was.
 
+mod base_model;
 mod gguf;
 mod hf;
 mod planned;

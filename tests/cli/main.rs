@@ -11,6 +11,7 @@ mod hostile;
 mod interrupted;
 mod main_job;
 mod patterns;
+mod pipeline;
 mod plan;
 mod report;
 mod shards;

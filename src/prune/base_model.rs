@@ -1,0 +1,38 @@
+//! `general.base_model.*`: the model that a pruned one was made of, as llama.cpp and the hub read it.
+
+use crate::checkpoint::gguf::{Value, keys};
+
+const PREFIX: &str = "general.base_model.";
+
+/// What is said of the source, and where its own metadata say it.
+const SAID: [(&str, &[&str]); 5] = [
+    ("name", &[keys::NAME]),
+    ("author", &["general.author"]),
+    ("version", &["general.version"]),
+    ("organization", &["general.organization"]),
+    (
+        "repo_url",
+        &["general.repo_url", "general.source.repo_url", "general.url"],
+    ),
+];
+
+/// The source's entries with itself as the one base model: what it was made of is its own business.
+pub(super) fn name_source<'a>(entries: &mut Vec<(String, Value<'a>)>) {
+    let said = |keys: &[&str]| {
+        let mut found = keys.iter().filter_map(|key| {
+            let (_, value) = entries.iter().find(|(known, _)| known == key)?;
+            value.as_str().map(str::to_owned)
+        });
+        found.next()
+    };
+    let said: Vec<(String, String)> = SAID
+        .iter()
+        .filter_map(|(what, keys)| Some((format!("{PREFIX}0.{what}"), said(keys)?)))
+        .collect();
+    entries.retain(|(key, _)| !key.starts_with(PREFIX));
+    if said.is_empty() {
+        return;
+    }
+    entries.push((format!("{PREFIX}count"), Value::u32(1)));
+    entries.extend(said.into_iter().map(|(key, text)| (key, Value::str(&text))));
+}

@@ -1,0 +1,82 @@
+//! What stands beside the weights: who they come from, a Modelfile, completions and manual pages.
+
+use crate::bench::Bench;
+use slim::checkpoint::Checkpoint;
+use std::fs;
+
+#[test]
+fn a_pruned_gguf_names_the_model_that_it_was_made_of() {
+    let bench = Bench::new();
+    bench
+        .slim("prune --drop-layers none VILLAGE whole.gguf")
+        .quietly();
+    bench
+        .slim("prune --drop-layers 3 whole.gguf less.gguf")
+        .quietly();
+    let text = |file: &str, key: &str| {
+        let checkpoint = Checkpoint::open(&bench.path(file)).unwrap();
+        let metadata = checkpoint.gguf().unwrap();
+        metadata.get_str(key).map(str::to_owned)
+    };
+    let name = "general.base_model.0.name";
+    assert_eq!(text("whole.gguf", name), None);
+    assert_eq!(text("less.gguf", name), text("whole.gguf", "general.name"));
+    let less = Checkpoint::open(&bench.path("less.gguf")).unwrap();
+    let count = less.gguf().unwrap().get_u64("general.base_model.count");
+    assert_eq!(count, Some(1));
+}
+
+#[test]
+fn a_modelfile_finds_the_weights_beside_it_and_elsewhere() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("out")).unwrap();
+    let prune = "prune --drop-layers 3 VILLAGE out/small.gguf";
+    bench
+        .slim(&format!("{prune} --modelfile out/Modelfile"))
+        .quietly();
+    let beside = fs::read_to_string(bench.path("out/Modelfile")).unwrap();
+    assert!(beside.ends_with("FROM ./small.gguf\n"), "{beside}");
+    bench
+        .slim(&format!("{prune} --modelfile Modelfile"))
+        .quietly();
+    let away = fs::read_to_string(bench.path("Modelfile")).unwrap();
+    let from = away.lines().last().unwrap().strip_prefix("FROM ").unwrap();
+    assert!(fs::metadata(from).unwrap().is_file(), "{away}");
+    for (command, words) in [
+        (
+            "prune --drop-layers 3 VILLAGE other --modelfile m".to_owned(),
+            &["--modelfile", ".gguf"][..],
+        ),
+        (
+            format!("{prune} --modelfile m --max-shard-size 1MB"),
+            &["cannot be used with"],
+        ),
+        (
+            format!("{prune} --modelfile absent/m"),
+            &["absent", "create it"],
+        ),
+    ] {
+        let ran = bench.slim(&command);
+        assert_eq!(ran.unlike_an_error(words), None, "{command}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_subcommand() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = bench.slim(&format!("completions {shell}"));
+        assert!(
+            ran.stdout.contains("verify") && ran.stdout.contains("preserve"),
+            "{shell}"
+        );
+    }
+    bench.slim("man pages").quietly();
+    let pages: Vec<String> = fs::read_dir(bench.path("pages"))
+        .unwrap()
+        .map(|page| page.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for page in ["slim.1", "slim-prune.1", "slim-verify.1"] {
+        assert!(pages.iter().any(|found| found == page), "{pages:?}");
+    }
+}
