@@ -4,6 +4,8 @@ use crate::checkpoint::ByteSize;
 use crate::model::{Compute, Resources};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
+use clap::ValueEnum;
+use std::fmt;
 use std::str::FromStr;
 use sysinfo::{
     MemoryRefreshKind, ProcessRefreshKind, ProcessesToUpdate, RefreshKind, System, get_current_pid,
@@ -87,7 +89,32 @@ impl FromStr for Wanted {
     }
 }
 
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Metal(number) => write!(f, "metal:{number}"),
+        }
+    }
+}
+
 impl MachineOptions {
+    /// The same as arguments, for another process.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let devices: Vec<String> = self.device.iter().map(Wanted::to_string).collect();
+        let mut all = vec![format!("--device={}", devices.join(","))];
+        if let Some(value) = self.compute.and_then(|kind| kind.to_possible_value()) {
+            all.push(format!("--compute={}", value.get_name()));
+        }
+        all.extend(
+            self.memory
+                .map(|size| format!("--memory={}B", size.bytes())),
+        );
+        all
+    }
+
     /// # Errors
     /// A device that this build or this machine does not have; several of them.
     pub(super) fn resources(&self) -> Result<Resources> {

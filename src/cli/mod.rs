@@ -1,5 +1,6 @@
 //! One file a subcommand: flags → library calls → what the terminal shows.
 
+mod bench;
 mod completions;
 mod eval;
 mod gates;
@@ -61,6 +62,8 @@ enum Command {
     Suite(suite::Args),
     /// Hold a pruned checkpoint against its original
     Verify(verify::Args),
+    /// Size, loading, speed and memory of a model beside another's
+    Bench(bench::Args),
     /// Completions for a shell
     Completions(completions::Args),
     /// Manual pages
@@ -131,6 +134,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(&args),
             Self::Score(args) => score::run(&args),
             Self::Report(args) => report::run(&args),
+            Self::Bench(args) => bench::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => completions::man(&args),
             Self::Plan(args) => plan::run(&args),

@@ -1,5 +1,6 @@
 //! Results for pipelines and for people.
 
+mod bench;
 mod findings;
 pub mod heal;
 mod html;
@@ -10,6 +11,7 @@ pub mod tasks;
 pub mod terminal;
 mod words;
 
+pub use bench::Figures;
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;

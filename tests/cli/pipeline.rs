@@ -1,6 +1,7 @@
 //! What stands beside the weights: who they come from, a Modelfile, completions and manual pages.
 
 use crate::bench::Bench;
+use serde_json::Value;
 use slim::checkpoint::Checkpoint;
 use std::fs;
 
@@ -59,6 +60,36 @@ fn a_modelfile_finds_the_weights_beside_it_and_elsewhere() {
         let ran = bench.slim(&command);
         assert_eq!(ran.unlike_an_error(words), None, "{command}");
     }
+}
+
+#[test]
+fn two_models_are_measured_beside_each_other() {
+    let bench = Bench::new();
+    bench
+        .slim("prune --drop-layers 2-5 VILLAGE small.gguf")
+        .quietly();
+    let ask = "--prompt-tokens 8 --tokens 4 --rounds 2 --device cpu --compute f32";
+    let ran = bench.slim(&format!("bench VILLAGE small.gguf {ask} --json"));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let figures: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let of = |i: usize, what: &str| figures[i][what].as_u64().unwrap();
+    assert_eq!([of(0, "n_layers"), of(1, "n_layers")], [8, 4]);
+    assert!(of(1, "bytes") < of(0, "bytes"));
+    for model in figures.as_array().unwrap() {
+        assert!(model["speed"]["prompt"].as_f64().unwrap() > 0.0);
+        assert!(model["speed"]["generation"].as_f64().unwrap() > 0.0);
+    }
+    let table = bench
+        .slim(&format!("bench VILLAGE small.gguf {ask}"))
+        .stdout;
+    assert!(
+        table.contains("small.gguf") && table.contains("× 0.50"),
+        "{table}"
+    );
+    let ran = bench.slim("bench VILLAGE absent.gguf --prompt-tokens 8 --tokens 4");
+    assert_eq!(ran.unlike_an_error(&["absent.gguf"]), None);
+    let ran = bench.slim("bench VILLAGE --tokens 100000");
+    assert_eq!(ran.unlike_an_error(&["context"]), None);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Tables and sentences for a terminal of 100 columns.
 
+mod bench;
 mod heads;
 mod heal;
 mod plan;
 mod summary;
 mod verdict;
 
+pub use bench::bench;
 pub use heads::heads;
 pub use heal::heal;
 pub use plan::plan;
