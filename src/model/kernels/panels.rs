@@ -1,6 +1,6 @@
 //! Weight matrices in the order in which products read them.
 
-use super::micro::{COLUMNS, add_product, by_rows, interleave};
+use super::micro::{COLUMNS, ROWS, add_product, by_rows, interleave};
 use anyhow::Result;
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
@@ -81,16 +81,16 @@ impl Panels {
                 .for_each(|(out, x)| block(x, k, &self.data, out, n));
             return;
         }
-        let tiles: Vec<(usize, usize)> = (0..rows)
-            .step_by(ROW_BLOCK)
-            .flat_map(|row| {
-                (0..n)
-                    .step_by(OUTPUT_BLOCK)
-                    .map(move |output| (row, output))
-            })
+        // Blocks of about as many rows, because a small rest would wait for the weights. All blocks of some
+        // outputs follow each other, so that these weights are read from memory once.
+        let height = rows.div_ceil(rows.div_ceil(ROW_BLOCK).max(1));
+        let height = height.next_multiple_of(ROWS).max(ROWS);
+        let outputs = (0..n).step_by(OUTPUT_BLOCK);
+        let tiles: Vec<(usize, usize)> = outputs
+            .flat_map(|output| (0..rows).step_by(height).map(move |row| (row, output)))
             .collect();
         let products = tiles.par_iter().map(|&(row, output)| {
-            let x = &arranged[row * k..(row + ROW_BLOCK).min(rows) * k];
+            let x = &arranged[row * k..(row + height).min(rows) * k];
             let width = OUTPUT_BLOCK.min(n - output);
             let panels = output * k..(output + width).next_multiple_of(COLUMNS) * k;
             let mut tile = vec![0.0; x.len() / k * width];
