@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench methods -- choose MODEL [KEY=VALUE …] > choices.jsonl
 //!     cargo bench --bench methods -- judge MODEL choices.jsonl [KEY=VALUE …] > answers.jsonl
+//!     cargo bench --bench methods -- weigh MODEL choices.jsonl > weights.jsonl
 //!     python tests/real/methods.py answers.jsonl
 //!
 //! | key | |
@@ -17,11 +18,13 @@
 //!
 //! `choose` prints a line of JSON for each set, with what choosing it took; what slim's own method chose
 //! appears three times, mended in every way. `judge` prints a line with every answer for each of them,
-//! the original's first.
+//! the original's first. `weigh` prints what each set loses by the things that a method can choose by:
+//! whether these rank sets as judging does.
 
 mod choose;
 mod judge;
 mod subject;
+mod weigh;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -55,11 +58,12 @@ fn main() -> Result<()> {
     match arguments.as_slice() {
         ["choose", model, keys @ ..] => choose::run(&Subject::new(model, keys)?),
         ["judge", model, choices, keys @ ..] => judge::run(&Subject::new(model, keys)?, choices),
+        ["weigh", model, choices, keys @ ..] => weigh::run(&Subject::new(model, keys)?, choices),
         [] => {
             // Benches of all kinds are run together, without arguments.
-            println!("methods: give choose MODEL, or judge MODEL CHOICES");
+            println!("methods: give choose MODEL, or judge or weigh MODEL CHOICES");
             Ok(())
         }
-        _ => bail!("choose MODEL [KEY=VALUE …], or judge MODEL CHOICES [KEY=VALUE …]"),
+        _ => bail!("choose MODEL [KEY=VALUE …], or judge or weigh MODEL CHOICES [KEY=VALUE …]"),
     }
 }

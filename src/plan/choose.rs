@@ -21,7 +21,7 @@ use std::sync::Arc;
 const TOKENS_A_CHANNEL: usize = 4;
 
 /// Texts of the search that know no tasks, at most: the papers' few thousand tokens.
-const TEXTS: usize = 16;
+const TEXTS: usize = 32;
 const FEW_TEXTS: usize = 4;
 
 /// How to choose.
@@ -112,8 +112,8 @@ pub fn with_search<T>(
         signals: &signals,
         objective: &objective,
         trial: &Trial::new(model, &select, scales, progress)?,
-        texts: &Trial::new(model, &texts, None, progress)?,
-        few_texts: &Trial::new(model, few, None, progress)?,
+        texts: &Trial::new(model, &texts, scales, progress)?,
+        few_texts: &Trial::new(model, few, scales, progress)?,
         writing: &Writing::new(model, tokenizer, &select, &objective, scales, progress)?,
         candidates: wishes.candidates,
         generations: wishes.generations,
@@ -357,6 +357,7 @@ pub fn mend(
         fits.push(linear()?);
     }
     let masks: Vec<Mended> = fits.iter().map(|fit| fit.mended.clone()).collect();
+    // On the select split alone: the plain text is what a map was fitted on.
     let losses = search
         .trial
         .losses_of(search.objective, &masks, search.progress)?;

@@ -83,7 +83,8 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
             .compare(self.questions, masks, &self.reference, progress)
     }
 
-    fn mended(&self, keep: &KeepSet) -> Mended {
+    /// A set as it is tried.
+    pub fn mended(&self, keep: &KeepSet) -> Mended {
         match self.scales {
             Some(scales) => scales.mend(keep),
             None => Mended {
@@ -96,7 +97,7 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
     /// Mean of a number over the tokens of all texts, for each set.
     fn means(
         &self,
-        sets: &[KeepSet],
+        masks: &[Mended],
         progress: &dyn Progress,
         of: impl Fn(&Compared) -> f64,
     ) -> Result<Vec<f64>> {
@@ -105,7 +106,7 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
         let mean = |answers: Vec<Vec<Compared>>| {
             answers.iter().flatten().map(&of).sum::<f64>() / tokens.max(1) as f64
         };
-        let answers = self.answers(sets, progress)?;
+        let answers = self.answers_of(masks, progress)?;
         Ok(answers.into_iter().map(mean).collect())
     }
 
@@ -114,7 +115,8 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
     /// # Errors
     /// As of [`Self::answers`].
     pub fn surprises(&self, sets: &[KeepSet], progress: &dyn Progress) -> Result<Vec<f64>> {
-        self.means(sets, progress, |found| -found.likelihood.log_prob)
+        let masks: Vec<Mended> = sets.iter().map(|keep| self.mended(keep)).collect();
+        self.means(&masks, progress, |found| -found.likelihood.log_prob)
     }
 
     /// Mean KL(original ‖ candidate) of a token, nats.
@@ -122,7 +124,16 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
     /// # Errors
     /// As of [`Self::answers`].
     pub fn divergences(&self, sets: &[KeepSet], progress: &dyn Progress) -> Result<Vec<f64>> {
-        self.means(sets, progress, |found| found.divergence)
+        let masks: Vec<Mended> = sets.iter().map(|keep| self.mended(keep)).collect();
+        self.divergences_of(&masks, progress)
+    }
+
+    /// The same of sets that are mended in their own way.
+    ///
+    /// # Errors
+    /// As of [`Self::answers`].
+    pub fn divergences_of(&self, masks: &[Mended], progress: &dyn Progress) -> Result<Vec<f64>> {
+        self.means(masks, progress, |found| found.divergence)
     }
 }
 

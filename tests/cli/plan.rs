@@ -173,7 +173,8 @@ fn wishes_that_cannot_be_are_refused_before_any_work() {
 #[test]
 fn half_layers_go_by_themselves_and_leave_no_more_than_whole_ones_would() {
     let bench = scored();
-    let choice = format!("{CHOICE} --keep 6 --method influence");
+    // A set of whole layers that is easily bettered.
+    let choice = format!("{CHOICE} --keep 7 --method reverse");
     let plan = format!("plan profile.json --model VILLAGE {choice}");
     bench.slim(&format!("{plan} -o whole.json")).quietly();
     let ran = bench.slim(&format!("{plan} --granularity half -o halves.json"));
@@ -242,7 +243,13 @@ fn every_attention_head_is_scored_for_every_family() {
     let costs = heads
         .iter()
         .map(|head| head["drops"][0]["nats"].as_f64().unwrap());
-    assert!(costs.clone().any(|nats| nats > 0.0) && costs.clone().any(|nats| nats != 0.0));
+    let mut costs: Vec<f64> = costs.collect();
+    costs.sort_by(f64::total_cmp);
+    costs.dedup();
+    assert!(
+        costs.len() > heads.len() / 2 && costs.iter().any(|&nats| nats > 0.0),
+        "{costs:?}"
+    );
     let ran = bench.slim(&format!("{score} --samples samples.jsonl"));
     assert_eq!(ran.unlike_an_error(&["cannot be used with"]), None);
 }

@@ -32,12 +32,12 @@ type HalfLayer = (usize, Half);
 /// What the engine or a size reports.
 pub fn halved(search: &Search, halving: &Halving) -> Result<Choice> {
     let whole = (halving.size)(&halving.whole.keep)?;
-    let down = Down::new(search, halving, whole)?;
-    let free = down.free();
+    let descent = Descent::new(search, halving, whole)?;
+    let free = descent.free();
     if free.is_empty() || halving.whole.keep.len() == search.scope.n_layers() {
         return Ok(halving.whole.clone());
     }
-    let (path, costs) = down.path(&free)?;
+    let (path, costs) = descent.path(&free)?;
     let first = vec![path.keep.clone(), halving.whole.keep.clone()];
     let mut tried = Tried::new(search, "trying swaps of halves", first)?;
     let swaps = |best: &KeepSet| -> Result<Vec<KeepSet>> {
@@ -49,7 +49,7 @@ pub fn halved(search: &Search, halving: &Halving) -> Result<Choice> {
             let without = best.drop_half(layer, half);
             for &(layer, half) in &gone {
                 let set = without.add_half(layer, half);
-                if down.allows(&set)? {
+                if descent.allows(&set)? {
                     sets.push(set);
                 }
             }
@@ -70,7 +70,7 @@ pub fn halved(search: &Search, halving: &Halving) -> Result<Choice> {
     )
 }
 
-struct Down<'d, 'a> {
+struct Descent<'d, 'a> {
     search: &'d Search<'a>,
     halving: &'d Halving<'d>,
     whole: Size,
@@ -78,9 +78,9 @@ struct Down<'d, 'a> {
     params: BTreeMap<HalfLayer, u64>,
 }
 
-impl<'d, 'a> Down<'d, 'a> {
+impl<'d, 'a> Descent<'d, 'a> {
     fn new(search: &'d Search<'a>, halving: &'d Halving<'d>, whole: Size) -> Result<Self> {
-        let mut down = Self {
+        let mut descent = Self {
             search,
             halving,
             whole,
@@ -88,12 +88,13 @@ impl<'d, 'a> Down<'d, 'a> {
         };
         let all = KeepSet::all(search.scope.n_layers());
         let params = (halving.size)(&all)?.params;
-        for (layer, half) in down.free() {
+        for (layer, half) in descent.free() {
             let left = (halving.size)(&all.drop_half(layer, half))?.params;
-            down.params
+            descent
+                .params
                 .insert((layer, half), params.saturating_sub(left));
         }
-        Ok(down)
+        Ok(descent)
     }
 
     /// Halves that may go.

@@ -11,12 +11,12 @@ mod swaps;
 pub use halves::{Halving, halved};
 
 use super::Step;
-use super::objective::Objective;
+use super::objective::{Loss, Objective};
 use super::scope::Scope;
 use super::trial::Trial;
 use super::writing::Writing;
 use crate::arch::KeepSet;
-use crate::eval::{Candidate, Progress, Question};
+use crate::eval::{Candidate, Mended, Progress, Question};
 use crate::importance::{Profile, Signals};
 use anyhow::{Context, Result};
 
@@ -97,7 +97,25 @@ pub fn method(name: &str) -> Option<&'static dyn Method> {
     METHODS.iter().copied().find(|method| method.name() == name)
 }
 
+/// What a nat of divergence on plain text is worth beside a nat of the objective. The answers of some
+/// dozens of questions are few tokens: a set that serves them may have forgotten how to speak.
+const PLAIN_TEXT: f64 = 1.0;
+
 impl Search<'_> {
+    /// What candidates lose: the objective on the select split, and how far they are from the original on
+    /// every token of plain text.
+    ///
+    /// # Errors
+    /// What the engine reports.
+    pub fn losses_of(&self, masks: &[Mended], progress: &dyn Progress) -> Result<Vec<Loss>> {
+        let mut losses = self.trial.losses_of(self.objective, masks, progress)?;
+        let texts = self.texts.divergences_of(masks, progress)?;
+        for (loss, text) in losses.iter_mut().zip(texts) {
+            loss.total += PLAIN_TEXT * text;
+        }
+        Ok(losses)
+    }
+
     /// The cheapest allowed set of a size.
     fn cheapest(&self, costs: &[f64], size: usize) -> Result<KeepSet> {
         let set = self.scope.cheapest(costs, size);

@@ -3,7 +3,7 @@
 
 use super::Search;
 use crate::arch::KeepSet;
-use crate::eval::Share;
+use crate::eval::{Mended, Share};
 use crate::plan::objective::Loss;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -26,8 +26,9 @@ pub(super) struct Tried<'s, 'a> {
 
 /// What sets lose; trying them is worth some units of progress.
 pub(super) fn losses(search: &Search, sets: &[KeepSet], worth: u64) -> Result<Vec<Loss>> {
-    let share = Share::new(search.progress, worth, search.trial.work(sets));
-    search.trial.losses(search.objective, sets, &share)
+    let work = search.trial.work(sets) + search.texts.work(sets);
+    let masks: Vec<Mended> = sets.iter().map(|set| search.trial.mended(set)).collect();
+    search.losses_of(&masks, &Share::new(search.progress, worth, work))
 }
 
 impl<'s, 'a> Tried<'s, 'a> {
