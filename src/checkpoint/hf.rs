@@ -81,16 +81,27 @@ const SIDECARS: &[(&str, &str)] = &[
     ("README", ""),
 ];
 
+/// Whether a file is one of a model's shards: `model-00001-of-00003.safetensors`.
+pub(crate) fn is_shard(name: &str) -> bool {
+    let inner = name.strip_prefix("model-");
+    let inner = inner.and_then(|rest| rest.strip_suffix(".safetensors"));
+    inner.is_some_and(|inner| inner.contains("-of-"))
+}
+
+/// Whether a file belongs to a model whatever its weights.
+pub(crate) fn is_sidecar(name: &str) -> bool {
+    let known =
+        |(prefix, suffix): &(&str, &str)| name.starts_with(prefix) && name.ends_with(suffix);
+    !name.contains('/') && SIDECARS.iter().any(known)
+}
+
 fn sidecars(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
         let entry = entry.map_err(Error::io("list", dir))?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let wanted = SIDECARS
-            .iter()
-            .any(|(prefix, suffix)| name.starts_with(prefix) && name.ends_with(suffix));
-        if wanted && entry.path().is_file() {
+        if is_sidecar(name) && entry.path().is_file() {
             within(dir, name)?;
             found.push(entry.path());
         }

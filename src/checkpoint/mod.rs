@@ -109,6 +109,22 @@ impl Checkpoint {
         }
     }
 
+    /// What people call it: the name of its file or folder; of one from the hub `owner/name@COMMIT`, a GGUF
+    /// file's own name behind it.
+    pub fn name(&self) -> String {
+        let own = |path: &Path| {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            name.to_string_lossy().into_owned()
+        };
+        match (hub::Cached::at(&self.path), self.format) {
+            (Some(hub::Cached { id, commit }), Format::HfFolder) => format!("{id}@{commit}"),
+            (Some(hub::Cached { id, commit }), _) => format!("{id}@{commit}/{}", own(&self.path)),
+            (None, _) if self.path.file_name().is_some() => own(&self.path),
+            // Of `.` the folder's name.
+            (None, _) => own(&self.path.canonicalize().unwrap_or_default()),
+        }
+    }
+
     fn open_gguf(path: &Path) -> Result<Self, Error> {
         let gguf::Contents {
             metadata,

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A .safetensors or .gguf file, or a Hugging Face folder
-    model: PathBuf,
+    /// A .safetensors or .gguf file, a Hugging Face folder, or hf:owner/name[@revision][:FILE]
+    pub(super) model: PathBuf,
     /// The machine's version on stdout
     #[arg(long)]
     json: bool,

@@ -3,8 +3,10 @@
 mod bench;
 mod completions;
 mod eval;
+mod files;
 mod gates;
 mod heal;
+mod hub;
 mod inspect;
 mod machine;
 mod modelfile;
@@ -23,6 +25,7 @@ use crate::checkpoint::clean_up_on_signals;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Prune the layers of a language model by what it must keep, and prove what was kept.
@@ -47,7 +50,7 @@ Exit codes: 0 done and all gates passed, 1 a gate failed, 2 an error.";
 #[derive(Subcommand)]
 enum Command {
     /// Score, choose, write and verify; or write only what was decided
-    Prune(prune::Args),
+    Prune(Box<prune::Args>),
     /// What a checkpoint is, and which layers may go
     Inspect(inspect::Args),
     /// The importance of every layer for each family and protocol
@@ -128,7 +131,26 @@ pub fn run() -> ExitCode {
 }
 
 impl Command {
-    fn run(self) -> Result<Passed> {
+    /// The models that it reads.
+    fn models(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Prune(args) => vec![&mut args.input],
+            Self::Inspect(args) => vec![&mut args.model],
+            Self::Score(args) => args.model.iter_mut().collect(),
+            Self::Plan(args) => vec![&mut args.model],
+            Self::Eval(args) => vec![&mut args.model],
+            Self::Bench(args) => args.models.iter_mut().collect(),
+            Self::Verify(args) => vec![&mut args.original, &mut args.pruned],
+            Self::Heal(args) => vec![&mut args.original, &mut args.pruned],
+            Self::Suite(args) => args.model().into_iter().collect(),
+            Self::Report(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
+        }
+    }
+
+    fn run(mut self) -> Result<Passed> {
+        for model in self.models() {
+            hub::fetch(model)?;
+        }
         match self {
             Self::Prune(args) => prune::run(&args),
             Self::Inspect(args) => inspect::run(&args),

@@ -56,16 +56,9 @@ impl Subject {
         resources.iter().map(open).collect()
     }
 
-    /// The checkpoint's own file or folder name.
-    pub(super) fn name(&self) -> String {
-        let path = self.checkpoint.path();
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        name.to_string_lossy().into_owned()
-    }
-
     /// The type in which products are made: numbers of different types are not of one run.
     pub(super) fn compute(&self) -> String {
-        format!("{:?}", self.compute).to_lowercase()
+        self.compute.to_string()
     }
 
     pub(super) fn file(&self) -> Result<ModelFile> {

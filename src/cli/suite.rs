@@ -46,6 +46,16 @@ struct Show {
     suite: SuiteOptions,
 }
 
+impl Args {
+    /// The model that it reads.
+    pub(super) fn model(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.command {
+            Command::Show(args) => args.model.as_mut(),
+            _ => None,
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let text = match &args.command {
         Command::List => list(),

@@ -29,7 +29,14 @@ pub enum Edit {
     Values(Arc<[f32]>),
 }
 
+static NO_EDITS: Edits = Edits(BTreeMap::new());
+
 impl Edits {
+    /// All weights stay as they are.
+    pub fn none() -> &'static Self {
+        &NO_EDITS
+    }
+
     /// Sets what becomes of a tensor, in place of what was set before.
     pub fn insert(&mut self, name: impl Into<String>, edit: Edit) {
         self.0.insert(name.into(), edit);

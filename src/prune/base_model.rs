@@ -1,6 +1,7 @@
 //! `general.base_model.*`: the model that a pruned one was made of, as llama.cpp and the hub read it.
 
 use crate::checkpoint::gguf::{Value, keys};
+use crate::checkpoint::hub::Cached;
 
 const PREFIX: &str = "general.base_model.";
 
@@ -17,7 +18,7 @@ const SAID: [(&str, &[&str]); 5] = [
 ];
 
 /// The source's entries with itself as the one base model: what it was made of is its own business.
-pub(super) fn name_source<'a>(entries: &mut Vec<(String, Value<'a>)>) {
+pub(super) fn name_source<'a>(entries: &mut Vec<(String, Value<'a>)>, hub: Option<Cached>) {
     let said = |keys: &[&str]| {
         let mut found = keys.iter().filter_map(|key| {
             let (_, value) = entries.iter().find(|(known, _)| known == key)?;
@@ -25,9 +26,13 @@ pub(super) fn name_source<'a>(entries: &mut Vec<(String, Value<'a>)>) {
         });
         found.next()
     };
+    let of_hub = hub.map(|Cached { id, .. }| format!("https://huggingface.co/{id}"));
     let said: Vec<(String, String)> = SAID
         .iter()
-        .filter_map(|(what, keys)| Some((format!("{PREFIX}0.{what}"), said(keys)?)))
+        .filter_map(|(what, keys)| {
+            let found = said(keys).or_else(|| of_hub.clone().filter(|_| *what == "repo_url"));
+            Some((format!("{PREFIX}0.{what}"), found?))
+        })
         .collect();
     entries.retain(|(key, _)| !key.starts_with(PREFIX));
     if said.is_empty() {

@@ -7,6 +7,7 @@ use super::provenance::{KEPT, KEPT_HALVES, Provenance, SHA256, SOURCE_LAYERS, pr
 use super::size_label::size_label;
 use crate::arch::Arch;
 use crate::checkpoint::gguf::{self, Parts, Value, keys};
+use crate::checkpoint::hub::Cached;
 use crate::checkpoint::{DType, OutTensor, check_target};
 use crate::convert::{
     OutType, QUANTIZATION_VERSION, Target, file_type, gguf_metadata, kept_tensors,
@@ -106,15 +107,23 @@ fn outtype_number(request: &Request) -> Option<u32> {
 /// A name for people, from the folder or file that holds the model.
 fn source_name(request: &Request) -> String {
     let path = request.checkpoint.path();
+    if let Some(Cached { id, .. }) = Cached::at(path) {
+        return named(id.rsplit('/').next().unwrap_or(&id));
+    }
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = match path.is_dir() {
         true => Some(path.as_path()),
         false => path.parent(),
     };
     let name = folder.and_then(|folder| folder.file_name());
-    let name = name.map(|name| name.to_string_lossy().replace(['-', '_'], " "));
-    name.filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "model".to_owned())
+    match name {
+        Some(name) => named(&name.to_string_lossy()),
+        None => "model".to_owned(),
+    }
+}
+
+fn named(folder: &str) -> String {
+    folder.replace(['-', '_'], " ")
 }
 
 /// The type that holds most of the weights.
@@ -149,7 +158,7 @@ fn rewrite(entries: &mut Entries, request: &Request, arch: &Arch, label: &str) -
         Value::u32(block_count),
     );
     if !kept.is_whole(n_layers) {
-        name_source(entries);
+        name_source(entries, Cached::at(request.checkpoint.path()));
         set(entries, keys::SIZE_LABEL, Value::str(label));
         let name = entries.iter().find(|(key, _)| key == keys::NAME);
         let name = name

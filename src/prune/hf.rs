@@ -2,6 +2,7 @@
 //! tokenizer files carried along or rebuilt.
 
 use super::Request;
+use super::card::{CARD, SOURCE_CARD, card};
 use super::provenance::{KEPT, Provenance, SHA256, SOURCE_LAYERS, VERSION};
 use crate::arch::Arch;
 use crate::checkpoint::safetensors::Companions;
@@ -30,6 +31,21 @@ struct Beside {
 }
 
 impl Beside {
+    /// With a card of its own. The source's gets another name; a card that slim wrote before has it
+    /// beside it already.
+    fn present(&mut self, card: String) {
+        let named = |name: &str| self.copied.iter().position(|path| path.ends_with(name));
+        let (of_source, carried) = (named(CARD), named(SOURCE_CARD).is_some());
+        let of_source = of_source.map(|at| self.copied.remove(at));
+        let text = of_source
+            .filter(|_| !carried)
+            .and_then(|path| fs::read(path).ok());
+        self.texts
+            .extend(text.map(|text| (SOURCE_CARD.to_owned(), Cow::Owned(text))));
+        self.texts
+            .push((CARD.to_owned(), Cow::Owned(card.into_bytes())));
+    }
+
     fn companions(&self) -> Companions<'_> {
         Companions {
             text_files: &self.texts,
@@ -80,14 +96,17 @@ pub(super) fn write(request: &Request, arch: &Arch, progress: &dyn Fn(u64)) -> R
     beside.texts.push((CONFIG.to_owned(), Cow::Owned(text)));
     let header = header(request, &provenance)?;
     match super::target_format(request.target)? {
-        Format::HfFolder => safetensors::write_folder(
-            request.target,
-            beside.companions(),
-            &header,
-            &tensors,
-            Some(request.max_shard_bytes.unwrap_or(MAX_SHARD_BYTES)),
-            progress,
-        )?,
+        Format::HfFolder => {
+            beside.present(card(request, &provenance));
+            safetensors::write_folder(
+                request.target,
+                beside.companions(),
+                &header,
+                &tensors,
+                Some(request.max_shard_bytes.unwrap_or(MAX_SHARD_BYTES)),
+                progress,
+            )?
+        }
         _ => {
             if is_own(request.target) {
                 beside.replacing = &[CONFIG];

@@ -1,12 +1,14 @@
 //! From a keep set to a file: kept tensors renumbered, metadata rewritten, everything else as it was.
 
 mod base_model;
+mod card;
 mod gguf;
 mod hf;
 mod planned;
 mod provenance;
 mod size_label;
 
+pub use card::add_to_card;
 pub use planned::{Planned, planned};
 pub use provenance::Provenance;
 
@@ -47,6 +49,26 @@ pub struct Request<'a> {
     /// What healing did to the source, as JSON. The output then says of where it comes from what the
     /// source says, if that is slim's.
     pub healed: Option<String>,
+}
+
+impl<'a> Request<'a> {
+    /// The kept layers as they are, in the source's types, with its digest.
+    pub fn new(checkpoint: &'a Checkpoint, keep: &'a KeepSet, target: &'a Path) -> Self {
+        Self {
+            checkpoint,
+            keep,
+            target,
+            edits: Edits::none(),
+            outtype: OutType::Keep,
+            max_shard_bytes: None,
+            quantise: Quantise::default(),
+            tokenizer_pre: None,
+            layer_arrays: false,
+            source_digest: true,
+            measured: None,
+            healed: None,
+        }
+    }
 }
 
 /// Extensions of formats that slim does not write: a folder of such a name is not meant.

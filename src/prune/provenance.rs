@@ -106,12 +106,8 @@ impl Provenance {
     }
 
     fn of_source(request: &Request, arch: &Arch) -> Result<Self> {
-        let path = request.checkpoint.path();
-        let name = path.canonicalize().ok().and_then(|path| {
-            let name = path.file_name()?;
-            Some(name.to_string_lossy().into_owned())
-        });
-        let mut texts = vec![(VERSION, version()), (NAME, name.unwrap_or_default())];
+        let name = request.checkpoint.name();
+        let mut texts = vec![(VERSION, version()), (NAME, name)];
         if let Some(measured) = &request.measured {
             texts.push((MEASURED, measured.clone()));
         }

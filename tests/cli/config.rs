@@ -158,9 +158,8 @@ fn files_that_belong_to_a_model_are_carried_along_byte_for_byte() {
         "special_tokens_map.json",
         "chat_template.jinja",
         "LICENSE",
-        "README.md",
     ];
-    for name in sidecars {
+    for name in sidecars.iter().chain(&["README.md"]) {
         fs::write(
             bench.path("tiny").join(name),
             format!("{{ \"odd\" : \"{name}\" }}\r\n"),
@@ -178,11 +177,20 @@ fn files_that_belong_to_a_model_are_carried_along_byte_for_byte() {
         let read = |folder: &str| fs::read(bench.path(folder).join(name)).unwrap();
         assert!(read("tiny") == read("small"), "{name}");
     }
+    // A card says what the model is, and this is another one.
+    let card = |path: &str| fs::read(bench.path(path)).unwrap();
+    assert_eq!(card("small/README.source.md"), card("tiny/README.md"));
+    bench.slim("prune --drop-layers 1 small smaller").quietly();
+    assert_eq!(
+        card("smaller/README.source.md"),
+        card("tiny/README.md"),
+        "through several prunings"
+    );
     let there = fs::read_dir(bench.path("small")).unwrap().count();
     assert_eq!(
         there,
-        sidecars.len() + 4,
-        "config, weights and two tokenizer files besides"
+        sidecars.len() + 6,
+        "config, weights, two tokenizer files and two cards besides"
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod layout;
+mod models;
 mod refusals;
 mod server;
 mod tasks;

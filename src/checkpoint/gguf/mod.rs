@@ -14,8 +14,8 @@ mod writer;
 
 pub use metadata::Metadata;
 pub use parts::Parts;
-pub use split::names_a_part;
 pub(crate) use split::{Contents, read};
+pub use split::{names_a_part, split_name};
 pub use value::{Value, ValueType};
 pub use writer::{write, write_parts};
 

@@ -22,15 +22,15 @@ pub(super) fn suffix(no: u64, count: u64) -> String {
 /// Whether a file of this name would be taken for a part of a split checkpoint.
 pub fn names_a_part(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let Some((rest, count)) = name
-        .strip_suffix(".gguf")
-        .and_then(|n| n.rsplit_once("-of-"))
-    else {
-        return false;
-    };
+    split_name(&name).is_some()
+}
+
+/// The name of a split checkpoint, of a part's file name.
+pub fn split_name(part: &str) -> Option<&str> {
     let number = |text: &str| text.len() >= 5 && text.bytes().all(|b| b.is_ascii_digit());
-    let no = rest.rsplit_once('-').map_or("", |(_, no)| no);
-    number(no) && number(count)
+    let (rest, count) = part.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (name, no) = rest.rsplit_once('-').unwrap_or(("", rest));
+    (number(no) && number(count)).then_some(name)
 }
 
 /// All that is read from a GGUF file and, if it is part of a split checkpoint, from the others.

@@ -96,6 +96,29 @@ impl Cache {
     }
 }
 
+/// A model of the cache, told by its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cached {
+    /// `owner/name`.
+    pub id: String,
+    /// The commit, in hexadecimal.
+    pub commit: String,
+}
+
+impl Cached {
+    /// Whose snapshot a path is, or is in: `…/models--owner--name/snapshots/COMMIT/…`.
+    pub fn at(path: &Path) -> Option<Self> {
+        let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+        parts.windows(3).rev().find_map(|parts| match parts {
+            [repo, "snapshots", commit] => Some(Self {
+                id: repo.strip_prefix("models--")?.replace("--", "/"),
+                commit: (*commit).to_owned(),
+            }),
+            _ => None,
+        })
+    }
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }

@@ -14,10 +14,8 @@ const MAX_LISTING: u64 = 64 << 20;
 pub(super) struct Listing {
     /// The commit, in hexadecimal.
     pub(super) commit: String,
-    /// The wanted files by path.
+    /// The chosen files by path.
     pub(super) files: BTreeMap<String, RemoteFile>,
-    /// How many files there are.
-    pub(super) count: usize,
 }
 
 /// One file as the server promises it.
@@ -78,11 +76,15 @@ impl Digest {
 }
 
 impl Listing {
-    /// Asks for the wanted files of the client's revision.
+    /// Asks for the files of the client's revision that are chosen of all their names.
     ///
     /// # Errors
-    /// What the client reports; a list that is none, or that names files outside the repository.
-    pub(super) fn fetch(client: &Client, wanted: impl Fn(&str) -> bool) -> Result<Self, Error> {
+    /// What the client or the choice reports; a list that is none, or that names files outside the
+    /// repository.
+    pub(super) fn fetch(
+        client: &Client,
+        choose: impl FnOnce(&[&str]) -> Result<Vec<String>, Error>,
+    ) -> Result<Self, Error> {
         let repo = client.repo;
         let (kind, id) = (repo.kind.plural(), &repo.id);
         let revision = encoded(&repo.revision, false);
@@ -104,11 +106,12 @@ impl Listing {
                 file.rfilename
             )));
         }
-        let count = info.siblings.len();
+        let names: Vec<&str> = info.siblings.iter().map(|file| &*file.rfilename).collect();
+        let chosen = choose(&names)?;
         let chosen = info
             .siblings
             .into_iter()
-            .filter(|file| wanted(&file.rfilename));
+            .filter(|file| chosen.contains(&file.rfilename));
         let promised = chosen.map(|file| {
             let known = match file.promised() {
                 Some(known) => known,
@@ -117,11 +120,7 @@ impl Listing {
             Ok((file.rfilename, known))
         });
         let files = promised.collect::<Result<_, Error>>()?;
-        Ok(Self {
-            commit,
-            files,
-            count,
-        })
+        Ok(Self { commit, files })
     }
 }
 

@@ -8,6 +8,7 @@ mod blob;
 mod cache;
 mod client;
 mod listing;
+mod model;
 mod retry;
 
 use std::env;
@@ -17,8 +18,10 @@ use std::time::Duration;
 
 use super::Error;
 use cache::Cache;
+pub use cache::Cached;
 use client::Client;
 use listing::Listing;
+pub use model::RemoteModel;
 
 /// How paths of the hub begin on the command line.
 pub const PREFIX: &str = "hf:";
@@ -212,20 +215,35 @@ impl Hub {
         &self,
         repo: &Repo,
         wanted: impl Fn(&str) -> bool,
+        progress: impl FnMut(Step),
+    ) -> Result<PathBuf, Error> {
+        let choose = |names: &[&str]| {
+            let chosen = names.iter().filter(|name| wanted(name));
+            let chosen: Vec<String> = chosen.map(|name| (*name).to_owned()).collect();
+            match chosen.is_empty() {
+                true => Err(repo.error(format!(
+                    "none of its {} files is one that slim reads; is it the right repository?",
+                    names.len()
+                ))),
+                false => Ok(chosen),
+            }
+        };
+        self.fetch_chosen(repo, choose, progress)
+    }
+
+    /// The same with the files that are chosen of all.
+    fn fetch_chosen(
+        &self,
+        repo: &Repo,
+        choose: impl FnOnce(&[&str]) -> Result<Vec<String>, Error>,
         mut progress: impl FnMut(Step),
     ) -> Result<PathBuf, Error> {
         let cache = Cache::of(&self.cache, repo);
         if self.offline {
-            return self.cached(repo, &cache, wanted);
+            return self.cached(repo, &cache, choose);
         }
         let client = Client::new(self, repo)?;
-        let listing = Listing::fetch(&client, wanted)?;
-        if listing.files.is_empty() {
-            return Err(repo.error(format!(
-                "none of its {} files is one that slim reads; is it the right repository?",
-                listing.count
-            )));
-        }
+        let listing = Listing::fetch(&client, choose)?;
         let sizes = listing.files.values().map(|file| file.size);
         let total = sizes.fold(0, u64::saturating_add);
         let mut done = 0;
@@ -257,10 +275,14 @@ impl Hub {
         &self,
         repo: &Repo,
         cache: &Cache,
-        wanted: impl Fn(&str) -> bool,
+        choose: impl FnOnce(&[&str]) -> Result<Vec<String>, Error>,
     ) -> Result<PathBuf, Error> {
-        let found = cache.known(&repo.revision);
-        let found = found.filter(|folder| cache::names(folder).iter().any(|name| wanted(name)));
+        let chosen = |folder: &PathBuf| {
+            let names = cache::names(folder);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            choose(&names).is_ok()
+        };
+        let found = cache.known(&repo.revision).filter(chosen);
         found.ok_or_else(|| {
             repo.error(format!(
                 "is not in the cache {}, and HF_HUB_OFFLINE forbids to fetch it; unset it, or give \
