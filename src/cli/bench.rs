@@ -4,6 +4,7 @@ use super::machine::MachineOptions;
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{Passed, show, show_json};
+use crate::checkpoint::Checkpoint;
 use crate::eval::{Progress, Silent, Speed, speed};
 use crate::report::{Figures, terminal};
 use anyhow::{Context, Result, ensure};
@@ -21,16 +22,9 @@ with kernels for quantised types is faster than this; measure it with its own to
 pub(super) struct Args {
     /// Checkpoints; the first is what the others are compared with
     #[arg(required = true)]
-    models: Vec<PathBuf>,
-    /// Tokens that are read
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    prompt_tokens: usize,
-    /// Tokens that are written
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    tokens: usize,
-    /// How often each model is measured, in turn; the median counts
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    rounds: usize,
+    pub(super) models: Vec<PathBuf>,
+    #[command(flatten)]
+    work: Work,
     #[command(flatten)]
     machine: MachineOptions,
     /// The figures as JSON on stdout instead of a table
@@ -38,39 +32,74 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What is timed.
+#[derive(clap::Args)]
+pub(super) struct Work {
+    /// Tokens that are read
+    #[arg(long, value_name = "N", default_value_t = Self::USUAL.prompt_tokens)]
+    prompt_tokens: usize,
+    /// Tokens that are written
+    #[arg(long, value_name = "N", default_value_t = Self::USUAL.tokens)]
+    tokens: usize,
+    /// How often each model is measured, in turn; the median counts
+    #[arg(long, value_name = "N", default_value_t = Self::USUAL.rounds)]
+    rounds: usize,
+}
+
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    ensure!(args.rounds > 0, "--rounds: measure at least once");
-    if let [model] = args.models.as_slice() {
-        let figures = args.measure(model)?;
-        match args.json {
-            true => show_json(&figures)?,
-            false => show(&terminal::bench(&[figures]))?,
+    let Work { rounds, .. } = args.work;
+    ensure!(rounds > 0, "--rounds: measure at least once");
+    let figures = match args.models.as_slice() {
+        [model] if rounds == 1 => vec![args.work.measure(model, &args.machine)?],
+        models => {
+            let models: Vec<&Path> = models.iter().map(PathBuf::as_path).collect();
+            args.work.medians(&models, &args.machine)?
         }
-        return Ok(true);
-    }
-    let progress = Bar::new();
-    let mut all: Vec<Vec<Figures>> = vec![Vec::new(); args.models.len()];
-    progress.begin("measuring", (args.rounds * args.models.len()) as u64);
-    for _ in 0..args.rounds {
-        for (model, found) in args.models.iter().zip(&mut all) {
-            found.push(args.apart(model)?);
-            progress.advance(1);
-        }
-    }
-    progress.clear();
-    let medians: Option<Vec<Figures>> = all.into_iter().map(median).collect();
-    let medians = medians.context("nothing was measured")?;
+    };
     match args.json {
-        true => show_json(&medians)?,
-        false => show(&terminal::bench(&medians))?,
+        true => show_json(&figures)?,
+        false => show(&terminal::bench(&figures))?,
     }
     Ok(true)
 }
 
-impl Args {
+impl Work {
+    /// What is timed where nothing else is said.
+    pub(super) const USUAL: Self = Self {
+        prompt_tokens: 256,
+        tokens: 32,
+        rounds: 3,
+    };
+
+    /// Every model in turn, round by round, so that what slows the machine down slows all of them.
+    ///
+    /// # Errors
+    /// A model that cannot be opened or run.
+    pub(super) fn medians(
+        &self,
+        models: &[&Path],
+        machine: &MachineOptions,
+    ) -> Result<Vec<Figures>> {
+        for model in models {
+            Checkpoint::open(model)?;
+        }
+        let progress = Bar::new();
+        let mut all: Vec<Vec<Figures>> = vec![Vec::new(); models.len()];
+        progress.begin("measuring", (self.rounds * models.len()) as u64);
+        for _ in 0..self.rounds {
+            for (model, found) in models.iter().zip(&mut all) {
+                found.push(self.apart(model, machine)?);
+                progress.advance(1);
+            }
+        }
+        progress.clear();
+        let medians: Option<Vec<Figures>> = all.into_iter().map(median).collect();
+        medians.context("nothing was measured")
+    }
+
     /// In this process.
-    fn measure(&self, model: &Path) -> Result<Figures> {
-        let resources = self.machine.resources()?;
+    fn measure(&self, model: &Path, machine: &MachineOptions) -> Result<Figures> {
+        let resources = machine.resources()?;
         let begun = Instant::now();
         let subject = Subject::open(model, &resources, &Silent)?;
         let load = begun.elapsed().as_secs_f64();
@@ -95,17 +124,18 @@ impl Args {
     }
 
     /// In a process of its own: what one model leaves in memory must not count for the next.
-    fn apart(&self, model: &Path) -> Result<Figures> {
+    fn apart(&self, model: &Path, machine: &MachineOptions) -> Result<Figures> {
         let slim = std::env::current_exe().context("where slim is")?;
         let mut command = Command::new(slim);
         command.arg("bench").arg(model).arg("--json");
         for (name, n) in [
+            ("--rounds", 1),
             ("--prompt-tokens", self.prompt_tokens),
             ("--tokens", self.tokens),
         ] {
             command.arg(name).arg(n.to_string());
         }
-        command.args(self.machine.arguments());
+        command.args(machine.arguments());
         let ran = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -114,11 +144,15 @@ impl Args {
         let said = String::from_utf8_lossy(&ran.stderr);
         ensure!(
             ran.status.success(),
-            "{}: {}",
-            model.display(),
+            "{}",
             said.trim().trim_start_matches("slim: ")
         );
-        serde_json::from_slice(&ran.stdout).context("what slim bench said")
+        let figures: Vec<Figures> =
+            serde_json::from_slice(&ran.stdout).context("what slim bench said")?;
+        figures
+            .into_iter()
+            .next()
+            .context("slim bench said nothing")
     }
 }
 

@@ -1,11 +1,10 @@
 //! `slim prune --keep 24 --preserve retrieval IN OUT`: the whole job, or only the writing.
 
 use super::Passed;
+use super::files::read_json;
 use super::machine::MachineOptions;
 use super::modelfile;
-use super::options::{
-    ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, calibrate, read_json,
-};
+use super::options::{ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, calibrate};
 use super::plan::sizes;
 use super::progress::Bar;
 use super::score::{ScoreItems, score};
@@ -19,8 +18,8 @@ use crate::eval::Progress;
 use crate::model::Resources;
 use crate::plan::compensation::edits;
 use crate::plan::{Budget, Chosen, Plan};
-use crate::prune::{Request, check, target_format, write};
-use crate::report::terminal;
+use crate::prune::{Request, add_to_card, check, target_format, write};
+use crate::report::{markdown, terminal};
 use crate::suite::{Split, Suite};
 use crate::verify::check_structure;
 use anyhow::{Context, Result};
@@ -41,8 +40,8 @@ A depth (--keep, --drop, --max-size, --max-params, --speedup, --min-retention; w
 of the measured curve) scores the layers, chooses, writes, and verifies the written file.
 --plan and --drop-layers write what was decided; they verify it too with --gate, --report or --json.")]
 pub(super) struct Args {
-    /// A .safetensors or .gguf file, or a Hugging Face folder
-    input: PathBuf,
+    /// A .safetensors or .gguf file, a Hugging Face folder, or hf:owner/name[@revision][:FILE]
+    pub(super) input: PathBuf,
     /// Where the result goes: its extension says the format, a folder means Hugging Face
     output: PathBuf,
     #[command(flatten)]
@@ -191,8 +190,23 @@ impl Args {
             Some(subject) => subject,
             None => Subject::open(&self.input, resources, &progress)?,
         };
+        self.prove(&exam, original, &written, decided.plan.clone())
+    }
+
+    /// Holds what was written against the original; a folder's card says what was found.
+    fn prove(
+        &self,
+        exam: &Exam,
+        original: Subject,
+        written: &Path,
+        plan: Option<Plan>,
+    ) -> Result<Passed> {
         let before = exam.ask(original, "asking the original")?;
-        exam.conclude(before, &written, decided.plan.clone())
+        let report = exam.conclude(before, written, plan)?;
+        if written.is_dir() {
+            add_to_card(written, &markdown(&report))?;
+        }
+        exam.deliver(&report)
     }
 
     fn whole_job(&self, checkpoint: Checkpoint, resources: &Resources) -> Result<Passed> {
@@ -214,8 +228,7 @@ impl Args {
             show("\n")?;
         }
         let exam = self.exam(&suite, resources, &progress)?;
-        let before = exam.ask(subject, "asking the original")?;
-        exam.conclude(before, &written, Some(plan))
+        self.prove(&exam, subject, &written, Some(plan))
     }
 
     /// The weights that hold what a plan mends.
@@ -259,10 +272,7 @@ impl Args {
     fn write(&self, checkpoint: &Checkpoint, wanted: Wanted, progress: &Bar) -> Result<PathBuf> {
         let imatrix = self.types.imatrix()?;
         let request = Request {
-            checkpoint,
-            keep: wanted.keep,
             edits: wanted.edits,
-            target: &self.output,
             outtype: self.types.outtype(),
             quantise: self.types.quantise(imatrix.as_ref()),
             max_shard_bytes: self.max_shard_bytes(),
@@ -270,7 +280,7 @@ impl Args {
             layer_arrays: self.choice.needs_layer_arrays,
             source_digest: !self.no_source_digest,
             measured: wanted.measured,
-            healed: None,
+            ..Request::new(checkpoint, wanted.keep, &self.output)
         };
         progress.begin("writing", checkpoint.total_bytes());
         let written = write(&request, &|bytes| progress.advance(bytes))?;
@@ -295,6 +305,7 @@ impl Args {
             asked: &self.suite,
             rules: self.proof.rules()?,
             proof: &self.proof,
+            machine: &self.machine,
             resources,
             progress,
         })

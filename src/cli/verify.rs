@@ -1,21 +1,27 @@
 //! `slim verify ORIGINAL PRUNED --gate 'retrieval>=0.9'`
 
 use super::Passed;
+use super::bench::Work;
+use super::files::{check_beside, write_json, write_text};
 use super::gates;
 use super::machine::MachineOptions;
-use super::options::{SuiteOptions, check_json, write_json, write_text};
+use super::options::SuiteOptions;
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
 use crate::arch::KeepSet;
 use crate::checkpoint::Checkpoint;
-use crate::eval::{NoLog, Outcome, Progress, outcomes};
-use crate::model::Resources;
+use crate::eval::{Engine, NoLog, Outcome, Perplexity, Progress, Question, outcomes, perplexity};
+use crate::model::{Compute, Model, Resources};
 use crate::plan::Plan;
-use crate::report::{ModelFile, Report, SCHEMA_VERSION, html, junit, markdown, terminal};
+use crate::report::{Figures, ModelFile, Report, SCHEMA_VERSION, html, junit, markdown, terminal};
 use crate::suite::{Family, Split, Suite};
-use crate::verify::{By, Gate, Resolution, Sizes, check_pair, check_structure, compare, texts};
+use crate::verify::{
+    Agreement, Besides, Both, By, Gate, PerplexityChange, Resolution, check_pair, check_structure,
+    compare, texts,
+};
 use anyhow::{Context, Result, ensure};
+use candle_core::Device;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -27,14 +33,16 @@ use std::path::{Path, PathBuf};
 
 Gates: the least share of the original's accuracy above chance that must be retained (FAMILY>=SHARE,
 FAMILY/PROTOCOL>=SHARE, FAMILY/PROTOCOL/SLICE>=SHARE); the most unterminated, empty or repetitious text
-(repetition<=0.1, language/empty<=0); the size (size<=0.8 of the original, size<=600MB).
-A share counts as retained when its whole 95 % interval lies above the bound (--gate-by point: its estimate).
+(repetition<=0.1, language/empty<=0); the perplexity of a text over the original's (perplexity<=1.2, with
+--perplexity FILE); slim's own speed over the original's (speed>=1.3, prompt_speed>=1.3; tokens a second);
+the size (size<=0.8 of the original, size<=600MB). What was measured on items or chunks passes when its
+whole 95 % interval does (--gate-by point: its estimate).
 Exit codes: 0 all gates passed, 1 a gate failed, 2 an error.")]
 pub(super) struct Args {
     /// The checkpoint before pruning
-    original: PathBuf,
+    pub(super) original: PathBuf,
     /// The checkpoint after pruning
-    pruned: PathBuf,
+    pub(super) pruned: PathBuf,
     #[command(flatten)]
     suite: SuiteOptions,
     #[command(flatten)]
@@ -63,6 +71,15 @@ pub(super) struct ProofOptions {
     /// for a 95 % interval of this half-width
     #[arg(long, value_name = "SHARE", default_value = "0.05", value_parser = precision)]
     pub(super) precision: f64,
+    /// A text whose perplexity both models are asked for, as llama-perplexity measures it
+    #[arg(long, value_name = "FILE")]
+    perplexity: Option<PathBuf>,
+    /// Tokens in a chunk of that text
+    #[arg(long, value_name = "N", default_value_t = 512, requires = "perplexity")]
+    ctx_size: usize,
+    /// Time both models, as slim bench does; so does a gate on speed
+    #[arg(long)]
+    speed: bool,
     /// The table by slice too
     #[arg(long)]
     pub(super) slices: bool,
@@ -88,7 +105,8 @@ fn precision(text: &str) -> Result<f64> {
 impl ProofOptions {
     /// Whether a proof is wanted of a file that was only written.
     pub(super) fn asked_for(&self) -> bool {
-        !self.gate.is_empty() || self.gates.is_some() || !self.report.is_empty() || self.json
+        let asks = self.json || self.speed || self.perplexity.is_some();
+        asks || !self.gate.is_empty() || self.gates.is_some() || !self.report.is_empty()
     }
 
     /// Checks, before any work, that reports and gates can be written and read.
@@ -97,9 +115,29 @@ impl ProofOptions {
     /// A report that would replace a model; a file of gates that cannot be read.
     pub(super) fn check(&self, models: &[&Path]) -> Result<()> {
         for report in &self.report {
-            check_json(Some(report), models)?;
+            check_beside(Some(report), models)?;
+            let extension = report.extension().and_then(|e| e.to_str());
+            ensure!(
+                matches!(extension, Some("json" | "html" | "md" | "xml")),
+                "--report {}: name it .json, .html, .md (Markdown) or .xml (JUnit)",
+                report.display()
+            );
         }
-        self.rules().map(|_| ())
+        let (rules, _) = self.rules()?;
+        if let Some(gate) = rules.iter().find(|gate| gate.needs_perplexity()) {
+            let text = self.perplexity.as_ref();
+            text.with_context(|| format!("the gate {gate} needs a text: give --perplexity FILE"))?;
+        }
+        self.text().map(|_| ())
+    }
+
+    /// The text whose perplexity is asked for.
+    fn text(&self) -> Result<Option<String>> {
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path);
+            text.with_context(|| format!("--perplexity: reading {}", path.display()))
+        };
+        self.perplexity.as_ref().map(read).transpose()
     }
 
     /// All gates, and how they are judged.
@@ -142,11 +180,12 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         asked: &args.suite,
         rules: args.proof.rules()?,
         proof: &args.proof,
+        machine: &args.machine,
         resources: &resources,
         progress: &progress,
     };
     let before = exam.ask(original, "asking the original")?;
-    exam.conclude(before, &args.pruned, None)
+    exam.deliver(&exam.conclude(before, &args.pruned, None)?)
 }
 
 /// The report split, asked of one model after the other.
@@ -155,6 +194,7 @@ pub(super) struct Exam<'a> {
     pub(super) asked: &'a SuiteOptions,
     pub(super) proof: &'a ProofOptions,
     pub(super) rules: (Vec<Gate>, By),
+    pub(super) machine: &'a MachineOptions,
     pub(super) resources: &'a Resources,
     pub(super) progress: &'a Bar,
 }
@@ -163,6 +203,7 @@ pub(super) struct Exam<'a> {
 pub(super) struct Answered {
     file: ModelFile,
     outcomes: Vec<Outcome>,
+    perplexity: Option<Perplexity>,
 }
 
 impl Exam<'_> {
@@ -174,7 +215,13 @@ impl Exam<'_> {
             .questions(self.suite, &subject, Split::Report, items)?;
         let keep = KeepSet::all(subject.model.n_layers());
         let tokenizer = &subject.tokenizer;
+        let read = |text: String| {
+            let size = self.proof.ctx_size;
+            let most = usize::MAX;
+            perplexity(&subject.model, tokenizer, &text, size, most, self.progress)
+        };
         Ok(Answered {
+            perplexity: self.proof.text()?.map(read).transpose()?,
             outcomes: outcomes(
                 &subject.model,
                 &keep,
@@ -188,52 +235,125 @@ impl Exam<'_> {
         })
     }
 
-    /// Opens the written file afresh, asks it, judges and reports.
+    /// Opens the written file afresh, asks it, and judges.
     pub(super) fn conclude(
         &self,
         original: Answered,
         pruned: &Path,
         plan: Option<Plan>,
-    ) -> Result<Passed> {
+    ) -> Result<Report> {
         let checkpoint = Checkpoint::open(pruned)?;
         check_structure(&checkpoint)?;
-        let pruned = self.ask(
-            Subject::load(checkpoint, self.resources, self.progress)?,
-            "asking the pruned model",
-        )?;
+        let pruned = Subject::load(checkpoint, self.resources, self.progress)?;
+        let agreement = self.agreement(&pruned)?;
+        let pruned = self.ask(pruned, "asking the pruned model")?;
         self.progress.begin("judging", 1);
         let comparison = compare(&original.outcomes, &pruned.outcomes);
-        let sizes = Sizes {
-            original: original.file.bytes,
-            pruned: pruned.file.bytes,
+        let perplexity = self.perplexity_change(original.perplexity, pruned.perplexity);
+        let speed = self.figures(&original.file, &pruned.file)?;
+        let besides = Besides {
+            bytes: Both {
+                original: original.file.bytes,
+                pruned: pruned.file.bytes,
+            },
+            perplexity: perplexity.as_ref(),
+            speed: speed.as_ref().map(|both| Both {
+                original: both.original.speed,
+                pruned: both.pruned.speed,
+            }),
         };
         let (rules, by) = &self.rules;
-        let judge = |gate: &Gate| gate.judge(&comparison, sizes, *by);
+        let judge = |gate: &Gate| gate.judge(&comparison, &besides, *by);
         let gates: Vec<_> = rules.iter().map(judge).collect();
         let items = |family| self.items(family, &original.outcomes);
         let resolution = Resolution::of(&comparison, self.proof.precision, items);
-        let report = Report {
+        Ok(Report {
             schema_version: SCHEMA_VERSION,
             slim: env!("CARGO_PKG_VERSION").to_owned(),
             original: original.file,
             pruned: pruned.file,
             suite: self.suite.name.clone(),
-            device: "cpu".to_owned(),
-            dtype: "f32".to_owned(),
+            device: self.resources.device_name(),
+            dtype: self.resources.compute.to_string(),
+            agreement,
             plan,
             passed: gates.iter().all(|gate| gate.passed),
             texts: texts(self.suite, &original.outcomes, &pruned.outcomes),
             comparison,
             resolution,
+            perplexity,
+            speed,
             gates,
+        })
+    }
+
+    /// A few questions asked again on a CPU in f32, if that is not what computes here.
+    fn agreement(&self, subject: &Subject) -> Result<Option<Agreement>> {
+        let Resources {
+            device, compute, ..
+        } = self.resources;
+        if device.is_cpu() && *compute == Compute::F32 {
+            return Ok(None);
+        }
+        let reference = Resources {
+            device: Device::Cpu,
+            compute: Compute::F32,
+            ..self.resources.clone()
         };
+        self.progress
+            .begin("loading on the CPU", subject.model.n_layers() as u64);
+        let reference = Model::open(&subject.checkpoint, &reference, |_, _| {
+            self.progress.advance(1);
+        })?;
+        let questions = self
+            .asked
+            .questions(self.suite, subject, Split::Report, 1)?;
+        let all = [KeepSet::all(subject.model.n_layers())];
+        let asked = |model: &Model| -> Result<_> {
+            let engine = Engine::new(model);
+            let work = engine.work(&questions, &all);
+            self.progress.begin("comparing with the CPU", work);
+            let found = engine.likelihoods(&questions, &all, self.progress)?;
+            found.into_iter().next().context("no answers")
+        };
+        let tokens =
+            |question: &Question| question.candidates.iter().map(|c| c.tokens.len()).collect();
+        let tokens: Vec<Vec<usize>> = questions.iter().map(tokens).collect();
+        let (reference, found) = (asked(&reference)?, asked(&subject.model)?);
+        Ok(Some(Agreement::of(&reference, &found, &tokens, *compute)))
+    }
+
+    fn perplexity_change(
+        &self,
+        original: Option<Perplexity>,
+        pruned: Option<Perplexity>,
+    ) -> Option<PerplexityChange> {
+        let text = self.proof.perplexity.as_ref()?.display().to_string();
+        PerplexityChange::of(&text, original?, pruned?)
+    }
+
+    /// Both models timed, if that is wanted: in processes of their own, after everything else.
+    fn figures(&self, original: &ModelFile, pruned: &ModelFile) -> Result<Option<Both<Figures>>> {
+        let (rules, _) = &self.rules;
+        if !self.proof.speed && !rules.iter().any(Gate::needs_speed) {
+            return Ok(None);
+        }
+        let models = [original, pruned].map(|file| Path::new(&file.path));
+        let found = Work::USUAL.medians(&models, self.machine)?;
+        let mut found = found.into_iter();
+        let both = found.next().zip(found.next());
+        Ok(both.map(|(original, pruned)| Both { original, pruned }))
+    }
+
+    /// Writes and shows the report.
+    pub(super) fn deliver(&self, report: &Report) -> Result<Passed> {
         self.progress.clear();
         for path in &self.proof.report {
-            write_report(path, &report)?;
+            write_report(path, report)?;
         }
         match self.proof.json {
-            true => show_json(&report)?,
-            false => show(&terminal::report(&report, self.proof.slices))?,
+            true => show_json(report)?,
+            false => show(&terminal::report(report, self.proof.slices))?,
         }
         Ok(report.passed)
     }

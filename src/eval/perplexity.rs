@@ -7,10 +7,10 @@ use crate::arch::KeepSet;
 use crate::convert::vocabulary::TextTokenizer;
 use crate::model::Model;
 use anyhow::{Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A text's perplexity, and how it was measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Perplexity {
     /// exp of the mean negative log-probability.
     pub perplexity: f64,
@@ -22,6 +22,9 @@ pub struct Perplexity {
     pub chunks: usize,
     /// Tokens that were scored.
     pub scored: usize,
+    /// Mean negative log-probability of a token, of each chunk; not written.
+    #[serde(skip)]
+    pub losses: Vec<f64>,
 }
 
 /// Cuts the text's tokens into chunks of `ctx_size` and scores the second half of each, so that
@@ -81,5 +84,6 @@ pub fn perplexity(
         ctx_size,
         chunks: chunks.len(),
         scored: scored * losses.len(),
+        losses,
     })
 }

@@ -5,7 +5,8 @@ use super::weights::Weights;
 use crate::checkpoint::DType;
 use anyhow::{Result, ensure};
 use candle_core::quantized::GgmlDType;
-use candle_core::{DType as CandleDType, Device};
+use candle_core::{DType as CandleDType, Device, DeviceLocation};
+use std::fmt;
 
 /// What a model may use, and how it computes.
 #[derive(Debug, Clone)]
@@ -19,6 +20,17 @@ pub struct Resources {
     pub graph: bool,
     /// Bytes of memory for the whole process.
     pub memory: u64,
+}
+
+impl Resources {
+    /// The device as `--device` names it.
+    pub fn device_name(&self) -> String {
+        match self.device.location() {
+            DeviceLocation::Cpu => "cpu".to_owned(),
+            DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
+    }
 }
 
 /// The type in which products are made.
@@ -45,6 +57,19 @@ const FAST: &[(DType, GgmlDType)] = &[
     (DType::Q5_K, GgmlDType::Q5K),
     (DType::Q6_K, GgmlDType::Q6K),
 ];
+
+impl fmt::Display for Compute {
+    /// As `--compute` names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Stored => "stored",
+        })
+    }
+}
 
 impl Compute {
     /// The type of candle's graph.

@@ -1,16 +1,34 @@
 //! What a table of means hides, in sentences.
 
+use super::Report;
 use super::words::{percent, points, probability, tied};
 use crate::eval::stats::Interval;
 use crate::verify::{Comparison, Contrast, Recall, Retention, Side};
 
-/// What broke silently, which of two slices lost more, and why facts are gone.
-pub(super) fn findings(comparison: &Comparison) -> Vec<String> {
+/// Whether the device can be trusted, what broke silently, which of two slices lost more, and why facts
+/// are gone.
+pub(super) fn findings(report: &Report) -> Vec<String> {
+    let comparison = &report.comparison;
     let breaks = comparison.silent_breaks().into_iter();
     let breaks = breaks.map(|slice| silent_break(slice, comparison));
     let contrasts = contrasts(&comparison.contrasts);
     let recall = comparison.recall.iter().filter_map(recall);
-    breaks.chain(contrasts).chain(recall).collect()
+    let device = mismatch(report).into_iter();
+    device
+        .chain(breaks)
+        .chain(contrasts)
+        .chain(recall)
+        .collect()
+}
+
+/// What a device computes that a CPU does not.
+fn mismatch(report: &Report) -> Option<String> {
+    let found = report.agreement.as_ref().filter(|found| found.beyond)?;
+    Some(format!(
+        "{} in {} does not give what the CPU gives in f32: answers to {} questions differ by {:.3} nats a \
+         token, {:.3} at most, and rounding explains {:.3}. Do not trust this verdict; run it with --device cpu.",
+        report.device, report.dtype, found.questions, found.mean, found.largest, found.tolerance
+    ))
 }
 
 fn silent_break(slice: &Retention, comparison: &Comparison) -> String {

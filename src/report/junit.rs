@@ -1,6 +1,7 @@
 //! The gates as JUnit XML, which every pipeline shows as tests.
 
 use super::Report;
+use super::words::escaped;
 use crate::verify::GateResult;
 
 /// One test case a gate, and one that the written file was opened and asked.
@@ -9,7 +10,7 @@ pub fn junit(report: &Report) -> String {
     let cases: String = report.gates.iter().map(case).collect();
     let opened = format!(
         "  <testcase classname=\"slim.verify\" name=\"{} opens and answers\"/>\n",
-        attribute(&report.pruned.path)
+        escaped(&report.pruned.path)
     );
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n\
@@ -20,7 +21,7 @@ pub fn junit(report: &Report) -> String {
 }
 
 fn case(gate: &GateResult) -> String {
-    let (name, found) = (attribute(&gate.gate), attribute(&gate.found));
+    let (name, found) = (escaped(&gate.gate), escaped(&gate.found));
     match gate.passed {
         true => format!(
             "  <testcase classname=\"slim.verify\" name=\"{name}\">\n    <system-out>{found}</system-out>\n  </testcase>\n"
@@ -28,31 +29,5 @@ fn case(gate: &GateResult) -> String {
         false => format!(
             "  <testcase classname=\"slim.verify\" name=\"{name}\">\n    <failure message=\"{found}\"/>\n  </testcase>\n"
         ),
-    }
-}
-
-/// Text that may stand between quotation marks; control characters have no place in XML.
-fn attribute(text: &str) -> String {
-    let shown: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    shown
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::attribute;
-
-    #[test]
-    fn a_path_of_any_kind_stays_text() {
-        assert_eq!(
-            attribute("a\"<b>&\u{1}.gguf"),
-            "a&quot;&lt;b&gt;&amp; .gguf"
-        );
     }
 }

@@ -1,7 +1,7 @@
 //! The verdict as Markdown: short enough for the summary of a pipeline's job.
 
 use super::words::{megabytes, percent, points, probability, share};
-use super::{Report, findings::findings};
+use super::{Report, besides::besides, findings::findings};
 use crate::verify::{Comparison, GateResult, HealthChange};
 use std::fmt::Write;
 
@@ -24,8 +24,11 @@ pub fn markdown(report: &Report) -> String {
         pruned.n_layers,
         megabytes(pruned.bytes)
     );
-    for sentence in findings(&report.comparison) {
+    for sentence in findings(report) {
         let _ = writeln!(text, "- {sentence}");
+    }
+    for (what, found) in besides(report) {
+        let _ = writeln!(text, "- {what}: {found}");
     }
     text += &gates(&report.gates);
     text += &families(&report.comparison);

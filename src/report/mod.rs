@@ -1,6 +1,7 @@
 //! Results for pipelines and for people.
 
 mod bench;
+mod besides;
 mod findings;
 pub mod heal;
 mod html;
@@ -18,7 +19,9 @@ pub use markdown::markdown;
 
 use crate::eval::Outcome;
 use crate::plan::Plan;
-use crate::verify::{Comparison, GateResult, Resolution, TextPair};
+use crate::verify::{
+    Agreement, Both, Comparison, GateResult, PerplexityChange, Resolution, TextPair,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +45,9 @@ pub struct Report {
     pub device: String,
     /// What they computed in.
     pub dtype: String,
+    /// Whether that gives what a CPU does in f32; absent where it is that.
+    #[serde(default)]
+    pub agreement: Option<Agreement>,
     /// How the layers were chosen; absent where slim did not choose them.
     pub plan: Option<Plan>,
     /// What was kept and what was lost.
@@ -51,6 +57,12 @@ pub struct Report {
     /// Some texts before and after.
     #[serde(default)]
     pub texts: Vec<TextPair>,
+    /// What became of a text's perplexity, where one was given.
+    #[serde(default)]
+    pub perplexity: Option<PerplexityChange>,
+    /// Both models timed, where that was asked for.
+    #[serde(default)]
+    pub speed: Option<Both<Figures>>,
     /// What became of the gates.
     pub gates: Vec<GateResult>,
     /// Whether all gates were passed.

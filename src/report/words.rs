@@ -39,7 +39,31 @@ pub(super) fn probability(p: f64) -> String {
     }
 }
 
+/// Text in which nothing is markup, in HTML and XML, between quotation marks too. Control characters, which
+/// have no place in XML, are spaces.
+pub(super) fn escaped(text: &str) -> String {
+    let keeps = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    let text: String = text
+        .chars()
+        .map(|c| if keeps(c) { c } else { ' ' })
+        .collect();
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
 /// Bytes in millions.
 pub(super) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn names_of_any_kind_stay_text() {
+        assert_eq!(escaped("a\"<b>&\u{1}.gguf"), "a&quot;&lt;b&gt;&amp; .gguf");
+    }
 }

@@ -1,7 +1,8 @@
 //! Rules that a result must pass.
 
-use super::{Comparison, Measure};
+use super::{Besides, Comparison, Measure, PerplexityChange};
 use crate::checkpoint::ByteSize;
+use crate::eval::Speed;
 use crate::eval::stats::Interval;
 use crate::suite::{Family, Protocol};
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// `retrieval>=0.9`, `knowledge/choice/tail>=0.8`, `language/repetition<=0.1`, `size<=600MB`.
+/// `retrieval>=0.9`, `knowledge/choice/tail>=0.8`, `language/repetition<=0.1`, `perplexity<=1.2`,
+/// `speed>=1.3`, `size<=600MB`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate {
     text: String,
@@ -37,6 +39,33 @@ enum Rule {
     Share(f64),
     /// The most bytes.
     Bytes(u64),
+    /// The largest ratio to the original's perplexity.
+    Perplexity(f64),
+    /// The least ratio to the original's speed.
+    Speed(Pace, f64),
+}
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Generation,
+    Prompt,
+}
+
+impl Pace {
+    const ALL: [(&str, Self); 2] = [("speed", Self::Generation), ("prompt_speed", Self::Prompt)];
+
+    fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|(known, _)| *known == name).map(|(_, pace)| pace)
+    }
+
+    fn of(self, speed: Speed) -> f64 {
+        match self {
+            Self::Generation => speed.generation,
+            Self::Prompt => speed.prompt,
+        }
+    }
 }
 
 /// What a share that was measured on some items must show.
@@ -48,15 +77,6 @@ pub enum By {
     Interval,
     /// The estimate does: as likely wrong as right where the truth lies at the bound.
     Point,
-}
-
-/// What a comparison is judged with, besides.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sizes {
-    /// Bytes of the original's tensors.
-    pub original: u64,
-    /// Of the pruned model's.
-    pub pruned: u64,
 }
 
 /// What became of a gate.
@@ -73,7 +93,7 @@ pub struct GateResult {
 }
 
 const EXAMPLES: &str = "write retrieval>=0.9, retrieval/choice>=0.9, knowledge/choice/tail>=0.8, repetition<=0.1, \
-     language/unterminated<=0.1, size<=0.8 or size<=600MB";
+     language/unterminated<=0.1, perplexity<=1.2, speed>=1.3, size<=0.8 or size<=600MB";
 
 impl FromStr for Gate {
     type Err = Error;
@@ -81,7 +101,7 @@ impl FromStr for Gate {
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || format!("'{text}' is no gate: {EXAMPLES}");
         let rule = match (text.split_once(">="), text.split_once("<=")) {
-            (Some((what, bound)), None) => retained(what.trim(), bound.trim())?,
+            (Some((what, bound)), None) => at_least(what.trim(), bound.trim())?,
             (None, Some((what, bound))) => {
                 at_most(what.trim(), bound.trim())?.with_context(wrong)?
             }
@@ -105,12 +125,29 @@ fn share(text: &str) -> Result<f64> {
     Ok(share)
 }
 
-fn retained(what: &str, bound: &str) -> Result<Rule> {
+/// How often the original's number a number may be.
+fn ratio(text: &str) -> Result<f64> {
+    let ratio: f64 = text
+        .parse()
+        .with_context(|| format!("'{text}' is not a ratio"))?;
+    ensure!(
+        ratio > 0.0 && ratio.is_finite(),
+        "a gate's ratio is above 0: 1.2 means 1.2 times the original's"
+    );
+    Ok(ratio)
+}
+
+/// Rules of which more is better.
+fn at_least(what: &str, bound: &str) -> Result<Rule> {
+    if let Some(pace) = Pace::named(what) {
+        return Ok(Rule::Speed(pace, ratio(bound)?));
+    }
     let at_least = share(bound)?;
     let mut parts = what.splitn(3, '/').map(str::trim);
     let family = parts.next().unwrap_or_default();
     ensure!(
-        measure(what.rsplit('/').next().unwrap_or_default()).is_none() && family != "size",
+        measure(what.rsplit('/').next().unwrap_or_default()).is_none()
+            && !["perplexity", "size"].contains(&family),
         "less of '{what}' is better: write <= instead of >="
     );
     Ok(Rule::Retained {
@@ -134,6 +171,13 @@ fn at_most(what: &str, bound: &str) -> Result<Option<Rule>> {
             false => Rule::Bytes(bound.parse::<ByteSize>()?.bytes()),
         }));
     }
+    if what == "perplexity" {
+        return Ok(Some(Rule::Perplexity(ratio(bound)?)));
+    }
+    ensure!(
+        Pace::named(what).is_none(),
+        "more of '{what}' is better: write >= instead of <="
+    );
     let (family, name) = match what.split_once('/') {
         None => (None, what),
         Some((family, name)) => (Some(family.trim().parse()?), name),
@@ -156,8 +200,19 @@ impl fmt::Display for Gate {
 }
 
 impl Gate {
+    /// Whether it needs the perplexity of a text.
+    pub fn needs_perplexity(&self) -> bool {
+        matches!(self.rule, Rule::Perplexity(_))
+    }
+
+    /// Whether it needs both models to be timed.
+    pub fn needs_speed(&self) -> bool {
+        matches!(self.rule, Rule::Speed(..))
+    }
+
     /// Judges a comparison. What cannot be measured does not pass.
-    pub fn judge(&self, comparison: &Comparison, sizes: Sizes, by: By) -> GateResult {
+    pub fn judge(&self, comparison: &Comparison, besides: &Besides, by: By) -> GateResult {
+        let bytes = besides.bytes;
         let (passed, retained, found) = match &self.rule {
             Rule::Retained {
                 family,
@@ -181,12 +236,20 @@ impl Gate {
                 (passed, None, found)
             }
             Rule::Share(most) => {
-                let share = sizes.pruned as f64 / sizes.original.max(1) as f64;
+                let share = bytes.pruned as f64 / bytes.original.max(1) as f64;
                 (share <= *most, None, format!("{share:.3} of the original"))
             }
             Rule::Bytes(most) => {
-                let found = format!("{:.1} MB", sizes.pruned as f64 / 1e6);
-                (sizes.pruned <= *most, None, found)
+                let found = format!("{:.1} MB", bytes.pruned as f64 / 1e6);
+                (bytes.pruned <= *most, None, found)
+            }
+            Rule::Perplexity(most) => {
+                let (passed, found) = judge_perplexity(besides.perplexity, *most, by);
+                (passed, None, found)
+            }
+            Rule::Speed(pace, least) => {
+                let (passed, found) = judge_speed(besides, *pace, *least);
+                (passed, None, found)
             }
         };
         GateResult {
@@ -239,6 +302,35 @@ fn judge_share(retained: Interval, at_least: f64, by: By) -> (bool, String) {
     }
 }
 
+fn judge_perplexity(change: Option<&PerplexityChange>, most: f64, by: By) -> (bool, String) {
+    let Some(PerplexityChange { both, ratio, .. }) = change else {
+        return (false, "no text was given".to_owned());
+    };
+    let found = format!(
+        "{:.2} times the original's [{:.2}, {:.2}] ({:.2} → {:.2})",
+        ratio.estimate, ratio.low, ratio.high, both.original.perplexity, both.pruned.perplexity
+    );
+    match by {
+        By::Point => (ratio.estimate <= most, found),
+        By::Interval if ratio.high <= most => (true, found),
+        By::Interval if ratio.estimate > most => (false, found),
+        By::Interval => (
+            false,
+            format!("{found}: not shown; give a longer text, or judge --gate-by point"),
+        ),
+    }
+}
+
+fn judge_speed(besides: &Besides, pace: Pace, least: f64) -> (bool, String) {
+    let Some(speed) = besides.speed else {
+        return (false, "nothing was timed".to_owned());
+    };
+    let (before, after) = (pace.of(speed.original), pace.of(speed.pruned));
+    let ratio = after / before;
+    let found = format!("{ratio:.2} times the original's ({before:.1} → {after:.1} tokens/s)");
+    (ratio >= least, found)
+}
+
 fn judge_health(
     comparison: &Comparison,
     family: Option<Family>,
@@ -265,10 +357,15 @@ fn judge_health(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::Both;
 
-    const NO_SIZES: Sizes = Sizes {
-        original: 1000,
-        pruned: 700,
+    const SIZES: Besides = Besides {
+        bytes: Both {
+            original: 1000,
+            pruned: 700,
+        },
+        perplexity: None,
+        speed: None,
     };
 
     #[test]
@@ -281,6 +378,9 @@ mod tests {
             "language/empty<=0",
             "size<=0.8",
             "size<=600MB",
+            "perplexity<=1.2",
+            "speed>=1.3",
+            "prompt_speed>=1.3",
         ] {
             assert_eq!(text.parse::<Gate>().unwrap().to_string(), text);
         }
@@ -295,6 +395,11 @@ mod tests {
             "size<=some",
             "repetition>=0.1",
             "cooking/empty<=0",
+            "perplexity>=1.2",
+            "perplexity<=-1",
+            "perplexity<=inf",
+            "speed<=1.3",
+            "speed>=0",
         ] {
             assert!(wrong.parse::<Gate>().is_err(), "{wrong}");
         }
@@ -303,9 +408,15 @@ mod tests {
     #[test]
     fn a_gate_on_what_cannot_be_measured_fails_and_says_why() {
         let nothing = crate::verify::compare(&[], &[]);
-        for gate in ["retrieval>=0.1", "retrieval/choice>=0.1", "empty<=1"] {
+        for gate in [
+            "retrieval>=0.1",
+            "retrieval/choice>=0.1",
+            "empty<=1",
+            "perplexity<=9",
+            "speed>=0.1",
+        ] {
             let gate: Gate = gate.parse().unwrap();
-            let result = gate.judge(&nothing, NO_SIZES, By::Interval);
+            let result = gate.judge(&nothing, &SIZES, By::Interval);
             assert!(!result.passed && !result.found.is_empty());
         }
     }
@@ -326,6 +437,42 @@ mod tests {
     }
 
     #[test]
+    fn perplexity_and_speed_are_ratios_to_the_original() {
+        let nothing = crate::verify::compare(&[], &[]);
+        let losses = |by: f64| [1.0 + by, 2.0, 3.0 + by].to_vec();
+        let measured = |by| crate::eval::Perplexity {
+            perplexity: f64::exp(2.0 + 2.0 * by / 3.0),
+            stderr: 0.0,
+            ctx_size: 8,
+            chunks: 3,
+            scored: 9,
+            losses: losses(by),
+        };
+        let change = PerplexityChange::of("t", measured(0.0), measured(0.3)).unwrap();
+        let speed = |generation| Speed {
+            prompt: 100.0,
+            generation,
+        };
+        let besides = Besides {
+            perplexity: Some(&change),
+            speed: Some(Both {
+                original: speed(10.0),
+                pruned: speed(14.0),
+            }),
+            ..SIZES
+        };
+        let passes = |gate: &str, by| {
+            let gate: Gate = gate.parse().unwrap();
+            gate.judge(&nothing, &besides, by).passed
+        };
+        // exp(0.2) = 1.22, at most exp(0.3) = 1.35.
+        assert!(passes("perplexity<=1.23", By::Point) && !passes("perplexity<=1.23", By::Interval));
+        assert!(passes("perplexity<=1.36", By::Interval) && !passes("perplexity<=1.2", By::Point));
+        assert!(passes("speed>=1.4", By::Interval) && !passes("speed>=1.41", By::Interval));
+        assert!(passes("prompt_speed>=1", By::Interval) && !passes("prompt_speed>=1.1", By::Point));
+    }
+
+    #[test]
     fn a_size_is_a_share_of_the_original_or_a_number_of_bytes() {
         let nothing = crate::verify::compare(&[], &[]);
         for (gate, passes) in [
@@ -335,7 +482,7 @@ mod tests {
             ("size<=0.6kB", false),
         ] {
             let gate: Gate = gate.parse().unwrap();
-            assert_eq!(gate.judge(&nothing, NO_SIZES, By::Interval).passed, passes);
+            assert_eq!(gate.judge(&nothing, &SIZES, By::Interval).passed, passes);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Original against pruned: the same questions to both, what was retained, what broke and why,
 //! gates and verdict.
 
+mod agreement;
 mod answers;
+mod besides;
 mod cells;
 mod contrast;
 mod gate;
@@ -11,9 +13,11 @@ mod resolution;
 mod structure;
 mod texts;
 
+pub use agreement::Agreement;
+pub use besides::{Besides, Both, PerplexityChange};
 pub use cells::{FamilyRetention, Retention};
 pub use contrast::{Contrast, SLICE_PAIRS, Side, SlicePair};
-pub use gate::{By, Gate, GateResult, Sizes};
+pub use gate::{By, Gate, GateResult};
 pub use health::{HealthChange, Measure};
 pub use recall::Recall;
 pub use resolution::{FamilyResolution, Resolution};

@@ -56,6 +56,11 @@ fn a_modelfile_finds_the_weights_beside_it_and_elsewhere() {
             format!("{prune} --modelfile absent/m"),
             &["absent", "create it"],
         ),
+        // Written after the model, it would take its place.
+        (
+            format!("{prune} --modelfile out/small.gguf"),
+            &["out/small.gguf", "give another name"],
+        ),
     ] {
         let ran = bench.slim(&command);
         assert_eq!(ran.unlike_an_error(words), None, "{command}");
@@ -110,4 +115,65 @@ fn completions_and_manual_pages_know_every_subcommand() {
     for page in ["slim.1", "slim-prune.1", "slim-verify.1"] {
         assert!(pages.iter().any(|found| found == page), "{pages:?}");
     }
+}
+
+#[test]
+fn perplexity_and_speed_of_both_models_are_measured_and_judged() {
+    let bench = Bench::new();
+    bench
+        .slim("prune --drop-layers 2-5 VILLAGE small.gguf")
+        .quietly();
+    let text = "Anna lives in the red house. Ben has a dog and a cat. ".repeat(20);
+    fs::write(bench.path("t.txt"), text).unwrap();
+    let verify =
+        "verify VILLAGE small.gguf --suite VILLAGE/suite --protocols continuation --report-items 2";
+    let text = "--perplexity t.txt --ctx-size 16";
+    let ran = bench.slim(&format!(
+        "{verify} {text} --gate perplexity<=100000 --gate speed>=0.001 --json"
+    ));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let of = |model: &str| report["perplexity"][model]["perplexity"].as_f64().unwrap();
+    for (name, model) in [("VILLAGE", "original"), ("small.gguf", "pruned")] {
+        let alone = bench.slim(&format!("eval {name} {text} --json"));
+        let alone: Value = serde_json::from_str(&alone.stdout).unwrap();
+        assert_eq!(alone["perplexity"], of(model));
+    }
+    let ratio = report["perplexity"]["ratio"]["estimate"].as_f64().unwrap();
+    assert!((ratio - of("pruned") / of("original")).abs() < 1e-9);
+    assert_eq!(report["speed"]["pruned"]["n_layers"], 4);
+    let failed = bench.slim(&format!("{verify} {text} --gate perplexity<=0.01"));
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.stdout.contains("perplexity of t.txt"), "{failed:?}");
+    for (wrong, words) in [
+        (
+            "--gate perplexity<=2",
+            &["perplexity<=2", "--perplexity"][..],
+        ),
+        ("--perplexity absent.txt", &["absent.txt"]),
+        ("--gate speed<=1", &["speed", ">="]),
+    ] {
+        let ran = bench.slim(&format!("{verify} {wrong}"));
+        assert_eq!(ran.unlike_an_error(words), None, "{wrong}");
+    }
+}
+
+#[test]
+fn another_type_than_f32_is_held_against_it() {
+    let bench = Bench::new();
+    bench
+        .slim("prune --drop-layers 2-5 VILLAGE small.gguf")
+        .quietly();
+    let verify = "verify VILLAGE small.gguf --suite VILLAGE/suite --protocols continuation --report-items 2 --json";
+    let agreement = |compute: &str| {
+        let ran = bench.slim(&format!("{verify} --device cpu --compute {compute}"));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(report["dtype"], compute);
+        report["agreement"].clone()
+    };
+    assert_eq!(agreement("f32"), Value::Null);
+    let found = agreement("q8_0");
+    assert_eq!(found["beyond"], false, "{found}");
+    assert!(found["mean"].as_f64().unwrap() > 0.0, "{found}");
 }

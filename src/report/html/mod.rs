@@ -2,7 +2,8 @@
 
 mod parts;
 
-use super::{Report, findings::findings, svg};
+use super::words::escaped;
+use super::{Report, besides::besides, findings::findings, svg};
 use crate::importance::Profile;
 use parts::{figure, gates, size, texts, verdict_table};
 use std::fmt::Write;
@@ -24,6 +25,7 @@ pub fn html(report: &Report, profiles: &[Profile]) -> String {
         "What was retained",
         figure(&svg::retention(&report.comparison)) + &verdict_table(&report.comparison),
     );
+    section("Besides", table(&besides(report)));
     section("What was cut", cut(report));
     let curve = report.plan.as_ref().filter(|plan| plan.curve.len() > 1);
     section(
@@ -64,7 +66,7 @@ fn head(report: &Report) -> String {
 }
 
 fn hidden(report: &Report) -> String {
-    let sentences = findings(&report.comparison);
+    let sentences = findings(report);
     let items: String = sentences
         .iter()
         .map(|sentence| format!("<li>{}</li>\n", escaped(sentence)))
@@ -94,31 +96,27 @@ fn cut(report: &Report) -> String {
 
 fn provenance(report: &Report) -> String {
     let rows = [
-        ("original", report.original.path.as_str()),
-        ("SHA-256", report.original.sha256.as_str()),
-        ("pruned", report.pruned.path.as_str()),
-        ("SHA-256", report.pruned.sha256.as_str()),
-        ("suite", report.suite.as_str()),
-        ("device", report.device.as_str()),
-        ("computed in", report.dtype.as_str()),
-        ("slim", report.slim.as_str()),
+        ("original", &report.original.path),
+        ("SHA-256", &report.original.sha256),
+        ("pruned", &report.pruned.path),
+        ("SHA-256", &report.pruned.sha256),
+        ("suite", &report.suite),
+        ("device", &report.device),
+        ("computed in", &report.dtype),
+        ("slim", &report.slim),
     ];
-    let rows: String = rows
-        .iter()
-        .map(|(name, value)| {
-            format!(
-                "<tr><th>{name}</th><td><code>{}</code></td></tr>\n",
-                escaped(value)
-            )
-        })
-        .collect();
-    format!("<div class=\"wide\"><table>\n{rows}</table></div>\n")
+    table(&rows.map(|(name, value)| (name.to_owned(), value.clone())))
 }
 
-/// Text in which nothing is markup.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+/// Names and values.
+fn table(rows: &[(String, String)]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let row = |(name, value): &(String, String)| {
+        let (name, value) = (escaped(name), escaped(value));
+        format!("<tr><th>{name}</th><td><code>{value}</code></td></tr>\n")
+    };
+    let rows: String = rows.iter().map(row).collect();
+    format!("<div class=\"wide\"><table>\n{rows}</table></div>\n")
 }

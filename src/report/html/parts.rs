@@ -1,8 +1,7 @@
 //! Tables of the page.
 
-use super::escaped;
 use crate::report::ModelFile;
-use crate::report::words::{megabytes, percent, points, probability, share};
+use crate::report::words::{escaped, megabytes, percent, points, probability, share};
 use crate::verify::{Comparison, GateResult, TextPair};
 use std::fmt::Write;
 

@@ -1,5 +1,6 @@
 //! What pictures are drawn with.
 
+use crate::report::words::escaped;
 use std::fmt::Write;
 
 /// Colours by class. The families' are those of Okabe and Ito (2008), which people tell apart who see
@@ -100,13 +101,6 @@ impl Canvas {
 "#
         )
     }
-}
-
-/// Text in which nothing is markup.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

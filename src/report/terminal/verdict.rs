@@ -2,6 +2,7 @@
 
 use super::{noted_lines, table, wrapped};
 use crate::eval::stats::Interval;
+use crate::report::besides::besides;
 use crate::report::findings::findings;
 use crate::report::words::{megabytes, percent, points, probability, share, whole};
 use crate::report::{ModelFile, Report};
@@ -13,11 +14,16 @@ use crate::verify::{
 pub fn report(report: &Report, slices: bool) -> String {
     let comparison = &report.comparison;
     let gates: String = report.gates.iter().map(gate_line).collect();
+    let line = |(what, found)| wrapped(&format!("{what}: {found}"));
+    let besides: String = besides(report).into_iter().map(line).collect();
     let parts = [
-        findings(comparison).iter().map(|s| wrapped(s)).collect(),
+        findings(report).iter().map(|s| wrapped(s)).collect(),
         cells(comparison, slices),
         health(&comparison.health),
-        size(&report.original, &report.pruned) + &gates + &resolution(&report.resolution),
+        size(&report.original, &report.pruned)
+            + &besides
+            + &gates
+            + &resolution(&report.resolution),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n")
