@@ -7,7 +7,6 @@ use candle_core::{Device, Tensor};
 use slim::arch::{Arch, KeepSet};
 use slim::checkpoint::Checkpoint;
 use slim::convert::OutType;
-use slim::convert::quantise::Quantise;
 use slim::eval::{Candidate, Engine, Mask, Mended, Silent};
 use slim::importance::Signals;
 use slim::model::{Mend, Model, Run};
@@ -98,18 +97,10 @@ fn what_is_written_computes_what_was_chosen_in_every_architecture() {
             let target = folder.path().join(format!("{}-{way}", compared));
             let written = write(
                 &Request {
-                    checkpoint: &checkpoint,
-                    keep: &keep,
                     edits: &edits,
-                    target: &target,
                     outtype: OutType::Only(slim::checkpoint::DType::F32),
-                    max_shard_bytes: None,
-                    quantise: Quantise::default(),
-                    tokenizer_pre: None,
-                    layer_arrays: false,
                     source_digest: false,
-                    measured: None,
-                    healed: None,
+                    ..Request::new(&checkpoint, &keep, &target)
                 },
                 &|_| {},
             );

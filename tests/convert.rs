@@ -37,19 +37,10 @@ fn convert(source: &Path, target: &Path, outtype: OutType) {
 fn try_convert(source: &Path, target: &Path, outtype: OutType) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(source).unwrap();
     let arch = Arch::of(&checkpoint).unwrap();
+    let keep = KeepSet::all(arch.n_layers(&checkpoint).unwrap());
     let request = Request {
-        checkpoint: &checkpoint,
-        keep: &KeepSet::all(arch.n_layers(&checkpoint).unwrap()),
-        edits: &Default::default(),
-        target,
         outtype,
-        max_shard_bytes: None,
-        quantise: Default::default(),
-        tokenizer_pre: None,
-        layer_arrays: false,
-        source_digest: true,
-        measured: None,
-        healed: None,
+        ..Request::new(&checkpoint, &keep, target)
     };
     write(&request, &|_| {}).map(drop)
 }

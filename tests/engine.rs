@@ -8,7 +8,6 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use slim::arch::{Half, KeepSet};
 use slim::checkpoint::Checkpoint;
-use slim::convert::quantise::Quantise;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
 use slim::eval::{
     Asking, Engine, Mask, Mended, Question, Reply, Silent, WithoutHead, generate, layer_passes,
@@ -93,18 +92,9 @@ fn many_masks_at_once_give_what_each_gives_alone() {
 
 fn write_gguf(checkpoint: &Checkpoint, keep: &KeepSet, outtype: &str, target: &Path) {
     let request = Request {
-        checkpoint,
-        keep,
-        edits: &Default::default(),
-        target,
         outtype: outtype.parse().unwrap(),
-        max_shard_bytes: None,
-        quantise: Quantise::default(),
-        tokenizer_pre: None,
-        layer_arrays: false,
         source_digest: false,
-        measured: None,
-        healed: None,
+        ..Request::new(checkpoint, keep, target)
     };
     write(&request, &|_| {}).unwrap();
 }

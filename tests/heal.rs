@@ -5,7 +5,6 @@ mod support;
 use candle_core::{Device, Tensor};
 use slim::arch::{KeepSet, parse_parts};
 use slim::checkpoint::Checkpoint;
-use slim::convert::Edits;
 use slim::heal::{Exercise, Gradients, Hint, Lesson, Next, Original, Student};
 use slim::model::{Model, Resources, Trained};
 use slim::prune::{Request, write};
@@ -161,18 +160,13 @@ fn gradients_are_slopes_where_layers_lack_a_half() {
     let dropped = parse_parts("1:attention,2:mlp,4:attention").unwrap();
     let written = write(
         &Request {
-            checkpoint: &source,
-            keep: &KeepSet::without_parts(8, &dropped).unwrap(),
-            edits: &Edits::default(),
-            target: &scratch.path().join("halves.gguf"),
             outtype: "f32".parse().unwrap(),
-            max_shard_bytes: None,
-            quantise: Default::default(),
-            tokenizer_pre: None,
-            layer_arrays: false,
             source_digest: false,
-            measured: None,
-            healed: None,
+            ..Request::new(
+                &source,
+                &KeepSet::without_parts(8, &dropped).unwrap(),
+                &scratch.path().join("halves.gguf"),
+            )
         },
         &|_| {},
     );

@@ -145,18 +145,9 @@ fn logits(path: &Path, keep: Option<&KeepSet>) -> Tensor {
 fn prune(source: &Path, target: &Path, keep: &KeepSet, layer_arrays: bool) {
     let checkpoint = Checkpoint::open(source).unwrap();
     let request = Request {
-        checkpoint: &checkpoint,
-        keep,
-        edits: &Default::default(),
-        target,
         outtype: OutType::Only(DType::F32),
-        tokenizer_pre: None,
         layer_arrays,
-        source_digest: true,
-        max_shard_bytes: None,
-        quantise: Default::default(),
-        measured: None,
-        healed: None,
+        ..Request::new(&checkpoint, keep, target)
     };
     write(&request, &|_| {}).unwrap();
 }

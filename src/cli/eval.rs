@@ -1,8 +1,9 @@
 //! `slim eval MODEL`
 
 use super::Passed;
+use super::files::{check_beside, write_json};
 use super::machine::MachineOptions;
-use super::options::{SuiteOptions, check_json, write_json};
+use super::options::SuiteOptions;
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
@@ -21,8 +22,8 @@ use std::path::{Path, PathBuf};
     slim eval model.gguf --tasks mmlu,gsm8k --data datasets --limit 100 --samples items.jsonl"
 )]
 pub(super) struct Args {
-    /// A .safetensors or .gguf file, or a Hugging Face folder
-    model: PathBuf,
+    /// A .safetensors or .gguf file, a Hugging Face folder, or hf:owner/name[@revision][:FILE]
+    pub(super) model: PathBuf,
     #[command(flatten)]
     suite: SuiteOptions,
     /// The part of the suite: calibrate, select or report; tasks that are named are asked whole
@@ -57,8 +58,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    check_json(args.output.as_ref(), &[&args.model])?;
-    check_json(args.samples.as_ref(), &[&args.model])?;
+    check_beside(args.output.as_ref(), &[&args.model])?;
+    check_beside(args.samples.as_ref(), &[&args.model])?;
     let progress = Bar::new();
     if let Some(text) = &args.perplexity {
         return args.perplexity(text, &progress);

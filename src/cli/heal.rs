@@ -9,8 +9,7 @@ use super::subject::Subject;
 use super::{Passed, note, show, show_json};
 use crate::arch::{Arch, KeepSet};
 use crate::checkpoint::{Checkpoint, Format, check_target, hex};
-use crate::convert::quantise::Quantise;
-use crate::convert::{Edit, Edits, OutType};
+use crate::convert::{Edit, Edits};
 use crate::eval::Progress;
 use crate::heal::{
     Budget, Healed, Keeping, Original, Run, Sequences, Settings, State, Student, Trainer,
@@ -39,9 +38,9 @@ helped: the best weights by it are written, PRUNED's own if none are better. A r
 was interrupted goes on where it was: start it again with the same folder.")]
 pub(super) struct Args {
     /// The checkpoint before pruning
-    original: PathBuf,
+    pub(super) original: PathBuf,
     /// The checkpoint after pruning, not quantised
-    pruned: PathBuf,
+    pub(super) pruned: PathBuf,
     /// Where the result goes: its extension says the format, a folder means Hugging Face
     output: PathBuf,
     /// A text, or JSON lines with a \"text\" each (.jsonl), instead of the suite's calibrate items;
@@ -335,19 +334,12 @@ impl Args {
     fn write(&self, pair: &Pair, healed: &Healed, effect: &Effect, progress: &Bar) -> Result<()> {
         let edits = edits(healed)?;
         let n_layers = Arch::of(&pair.pruned)?.n_layers(&pair.pruned)?;
+        let keep = KeepSet::all(n_layers);
         let request = Request {
-            checkpoint: &pair.pruned,
-            keep: &KeepSet::all(n_layers),
-            target: &self.output,
             edits: &edits,
-            outtype: OutType::Keep,
-            quantise: Quantise::default(),
-            max_shard_bytes: None,
-            tokenizer_pre: None,
             layer_arrays: true,
-            source_digest: true,
-            measured: None,
             healed: Some(serde_json::to_string(effect)?),
+            ..Request::new(&pair.pruned, &keep, &self.output)
         };
         progress.begin("writing", pair.pruned.total_bytes());
         let written = write(&request, &|bytes| progress.advance(bytes))?;

@@ -1,22 +1,22 @@
 //! What ollama builds a model from: a Modelfile that names the GGUF. The chat template and the stop tokens
 //! are in the GGUF itself.
 
-use super::options::write_text;
-use crate::checkpoint::{Checkpoint, Format, check_target, parent_of};
+use super::files::{check_beside, write_text};
+use crate::checkpoint::{Checkpoint, Format, parent_of};
 use crate::prune::target_format;
 use anyhow::{Result, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Checks, before any work, that a Modelfile can stand beside the output.
 ///
 /// # Errors
 /// An output of another format, or in several files; a place that cannot be written.
-pub(super) fn check(path: &Path, output: &Path) -> Result<()> {
+pub(super) fn check(path: &PathBuf, output: &Path) -> Result<()> {
     ensure!(
         target_format(output)? == Format::Gguf,
         "--modelfile: ollama builds of a .gguf here: name the output .gguf"
     );
-    Ok(check_target(path, &[output])?)
+    check_beside(Some(path), &[output])
 }
 
 /// Writes it, with the weights' path as ollama will look it up: from the Modelfile's folder.

@@ -1,7 +1,7 @@
 //! Options that several subcommands share.
 
 use crate::arch::{Arch, KeepSet, Layers};
-use crate::checkpoint::{ByteSize, Checkpoint, check_target};
+use crate::checkpoint::{ByteSize, Checkpoint};
 use crate::convert::quantise::{Imatrix, Quantise};
 use crate::convert::vocabulary::ChatTemplate;
 use crate::convert::{OutType, Target};
@@ -16,8 +16,7 @@ use crate::suite::harness::{self, Fetching};
 use crate::suite::{Item, Protocol, Role, Split, Suite, Task};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::progress::Fetched;
@@ -476,52 +475,4 @@ impl TypeOptions {
             allow_requantize: self.allow_requantize,
         }
     }
-}
-
-/// Checks, before any work, that a JSON file can be written and is none of the models.
-pub(super) fn check_json(path: Option<&PathBuf>, models: &[&Path]) -> Result<()> {
-    let Some(path) = path else {
-        return Ok(());
-    };
-    check_target(path, models)?;
-    let extension = path.extension().unwrap_or_default();
-    ensure!(
-        extension != "gguf" && extension != "safetensors",
-        "{} has the name of a model: end the JSON's in .json",
-        path.display()
-    );
-    let absolute = |path: &Path| std::path::absolute(path).ok();
-    for model in models {
-        ensure!(
-            absolute(path) != absolute(model),
-            "{} is also the name of a model here: give the JSON another one",
-            path.display()
-        );
-        ensure!(
-            !path.exists() || !model.is_dir() || path.parent() != Some(*model),
-            "{} belongs to a model: give the JSON another name",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Writes a JSON file through a temporary one.
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    write_text(path, &(serde_json::to_string_pretty(value)? + "\n"))
-}
-
-/// Writes a text, whole or not at all.
-pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
-    let file = crate::checkpoint::AtomicFile::create(path)?;
-    std::io::Write::write_all(&mut file.file(), text.as_bytes())
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(file.commit()?)
-}
-
-/// Reads a JSON file of a known kind.
-pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
-    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&text)
-        .with_context(|| format!("{} is no {what} that this slim reads", path.display()))
 }

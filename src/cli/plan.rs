@@ -1,11 +1,9 @@
 //! `slim plan PROFILE --model MODEL --keep N -o plan.json`
 
 use super::Passed;
+use super::files::{check_beside, read_json, write_json};
 use super::machine::MachineOptions;
-use super::options::{
-    ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, check_json, methods, read_json,
-    write_json,
-};
+use super::options::{ChoiceOptions, Chooser, Depth, SuiteOptions, TypeOptions, methods};
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
@@ -44,7 +42,7 @@ pub(super) struct Args {
     profile: PathBuf,
     /// The checkpoint that was scored: the search measures every step on it
     #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    pub(super) model: PathBuf,
     /// Where the plan goes
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -67,7 +65,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
-    check_json(args.output.as_ref(), &[&args.model, &args.profile])?;
+    check_beside(args.output.as_ref(), &[&args.model, &args.profile])?;
     let imatrix = args.types.imatrix()?;
     let resources = args.machine.resources()?;
     let progress = Bar::new();

@@ -1,7 +1,7 @@
 //! `slim report FILE.json … -o FILE.svg|FILE.html`: what other commands measured, for people.
 
 use super::Passed;
-use super::options::{check_json, read_json, write_text};
+use super::files::{check_beside, read_json, write_text};
 use crate::importance::{HeadProfile, Profile};
 use crate::plan::Plan;
 use crate::report::{Report, html, svg};
@@ -37,7 +37,7 @@ enum Measured {
 
 pub(super) fn run(args: &Args) -> Result<Passed> {
     let inputs: Vec<&Path> = args.inputs.iter().map(PathBuf::as_path).collect();
-    check_json(Some(&args.output), &inputs)?;
+    check_beside(Some(&args.output), &inputs)?;
     let extension = args.output.extension().and_then(|e| e.to_str());
     ensure!(
         matches!(extension, Some("svg" | "html")),

@@ -1,8 +1,9 @@
 //! `slim score MODEL -o profile.json`, on one machine or on many
 
 use super::Passed;
+use super::files::{check_beside, write_json};
 use super::machine::MachineOptions;
-use super::options::{SuiteOptions, check_json, write_json};
+use super::options::SuiteOptions;
 use super::progress::Bar;
 use super::shard::Wish;
 use super::subject::Subject;
@@ -30,9 +31,9 @@ use std::path::{Path, PathBuf};
 A run with --samples that was interrupted goes on where it was: start it again with the same file.
 docs/cluster.md shows shards under Slurm and Kubernetes.")]
 pub(super) struct Args {
-    /// A .safetensors or .gguf file, or a Hugging Face folder
+    /// A .safetensors or .gguf file, a Hugging Face folder, or hf:owner/name[@revision][:FILE]
     #[arg(required_unless_present = "merge")]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     /// Where the profile goes
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -93,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
         Some(model) => args.measure(model)?,
         None => {
             let inputs: Vec<_> = args.merge.iter().map(PathBuf::as_path).collect();
-            check_json(args.output.as_ref(), &inputs)?;
+            check_beside(args.output.as_ref(), &inputs)?;
             Some(merge(&args.merge)?)
         }
     };
@@ -117,7 +118,7 @@ impl Args {
 
     /// Without each attention head.
     fn heads(&self, model: &Path) -> Result<HeadProfile> {
-        check_json(self.output.as_ref(), &[model])?;
+        check_beside(self.output.as_ref(), &[model])?;
         let resources = self.machine.resources()?;
         let progress = Bar::new();
         let suite = self.suite.open()?;
@@ -131,7 +132,7 @@ impl Args {
         Ok(HeadProfile {
             schema_version: SCHEMA_VERSION,
             slim: env!("CARGO_PKG_VERSION").to_owned(),
-            model: subject.name(),
+            model: subject.checkpoint.name(),
             model_sha256: subject.checkpoint.sha256()?,
             suite: suite.name.clone(),
             items_per_family,
@@ -142,10 +143,10 @@ impl Args {
 
     /// The profile, or of one shard of several nothing but its samples.
     fn measure(&self, model: &Path) -> Result<Option<Profile>> {
-        check_json(self.samples.as_ref(), &[model])?;
+        check_beside(self.samples.as_ref(), &[model])?;
         let samples = self.samples.as_deref();
         let read: Vec<&Path> = samples.into_iter().chain([model]).collect();
-        check_json(self.output.as_ref(), &read)?;
+        check_beside(self.output.as_ref(), &read)?;
         let shard = self.shard()?;
         let (resources, others) = self.machine.all_resources()?;
         let progress = Bar::new();
@@ -221,7 +222,7 @@ fn about(
         schema_version: SAMPLES_VERSION,
         slim: env!("CARGO_PKG_VERSION").to_owned(),
         shard,
-        model: subject.name(),
+        model: subject.checkpoint.name(),
         model_sha256: subject.checkpoint.sha256()?,
         n_layers: subject.model.n_layers(),
         compute: subject.compute(),

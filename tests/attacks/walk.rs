@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use slim::arch::{Arch, KeepSet, RopeScaling};
 use slim::checkpoint::Checkpoint;
-use slim::convert::OutType;
 use slim::convert::vocabulary::{TextTokenizer, Vocabulary, runnable};
 use slim::model::Config;
 use slim::prune::{Request, write};
@@ -112,20 +111,7 @@ fn model(checkpoint: &Checkpoint, scratch: &Path) -> Result<()> {
 
 /// Whatever is written is whole, and is what a second reader sees.
 fn prune(checkpoint: &Checkpoint, keep: &KeepSet, target: &Path) -> Result<()> {
-    let request = Request {
-        checkpoint,
-        keep,
-        edits: &Default::default(),
-        target,
-        outtype: OutType::Keep,
-        quantise: Default::default(),
-        max_shard_bytes: None,
-        layer_arrays: false,
-        source_digest: true,
-        tokenizer_pre: None,
-        measured: None,
-        healed: None,
-    };
+    let request = Request::new(checkpoint, keep, target);
     let written = write(&request, &|_| {});
     assert!(
         written.is_ok() == target.exists(),

@@ -7,7 +7,6 @@ use std::path::Path;
 use candle_core::Device;
 use slim::arch::{Arch, KeepSet};
 use slim::checkpoint::Checkpoint;
-use slim::convert::OutType;
 use slim::convert::vocabulary::runnable;
 use slim::model::Model;
 use slim::prune::{Request, write};
@@ -93,20 +92,7 @@ fn use_it(input: &Path, folder: &Path) -> anyhow::Result<()> {
     let mut results = Vec::new();
     for name in ["out.gguf", "out"] {
         let target = folder.join(name);
-        let request = Request {
-            checkpoint: &checkpoint,
-            keep: &keep,
-            edits: &Default::default(),
-            target: &target,
-            outtype: OutType::Keep,
-            max_shard_bytes: None,
-            quantise: Default::default(),
-            tokenizer_pre: None,
-            layer_arrays: false,
-            source_digest: true,
-            measured: None,
-            healed: None,
-        };
+        let request = Request::new(&checkpoint, &keep, &target);
         results.push(write(&request, &|_| {}));
         let _ = fs::remove_file(&target);
         let _ = fs::remove_dir_all(&target);

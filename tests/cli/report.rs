@@ -157,3 +157,14 @@ fn a_verification_is_written_for_people_and_for_pipelines() {
     let ran = bench.slim("report profile.json -o no.html");
     assert_eq!(ran.unlike_an_error(&["needs one report", "--report"]), None);
 }
+
+#[test]
+fn reports_of_unknown_kinds_are_refused_before_any_work() {
+    let bench = Bench::new();
+    for name in ["report.pdf", "report", "report.JSON5"] {
+        let command = format!("prune --drop-layers 3 VILLAGE small.gguf --report {name}");
+        let ran = bench.slim(&command);
+        assert_eq!(ran.unlike_an_error(&[name, ".json", ".xml"]), None);
+        assert!(!bench.path("small.gguf").exists(), "{command}");
+    }
+}

@@ -105,18 +105,10 @@ pub fn edited(
     target: &Path,
 ) -> anyhow::Result<Checkpoint> {
     let request = Request {
-        checkpoint: source,
-        keep,
         edits,
-        target,
         outtype,
-        max_shard_bytes: None,
-        quantise: Default::default(),
-        tokenizer_pre: None,
-        layer_arrays: false,
         source_digest: false,
-        measured: None,
-        healed: None,
+        ..Request::new(source, keep, target)
     };
     Ok(Checkpoint::open(&write(&request, &|_| {})?)?)
 }

@@ -45,19 +45,13 @@ struct How<'a> {
 
 fn pruned(source: &Path, dropped: &str, how: &How, target: &Path) -> anyhow::Result<Checkpoint> {
     let source = Checkpoint::open(source)?;
+    let keep = without(&source, dropped);
     let request = Request {
-        checkpoint: &source,
-        keep: &without(&source, dropped),
         edits: &how.edits,
-        target,
         outtype: how.outtype.parse()?,
-        max_shard_bytes: None,
         quantise: how.quantise,
-        tokenizer_pre: None,
-        layer_arrays: false,
         source_digest: false,
-        measured: None,
-        healed: None,
+        ..Request::new(&source, &keep, target)
     };
     Ok(Checkpoint::open(&write(&request, &|_| {})?)?)
 }

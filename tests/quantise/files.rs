@@ -77,19 +77,11 @@ pub fn convert(
 ) -> anyhow::Result<Checkpoint> {
     let checkpoint = Checkpoint::open(source)?;
     let n_layers = Arch::of(&checkpoint)?.n_layers(&checkpoint)?;
+    let keep = KeepSet::without(n_layers, dropped)?;
     let request = Request {
-        checkpoint: &checkpoint,
-        keep: &KeepSet::without(n_layers, dropped)?,
-        edits: &Default::default(),
-        target,
         outtype,
-        max_shard_bytes: None,
         quantise,
-        tokenizer_pre: None,
-        measured: None,
-        healed: None,
-        layer_arrays: false,
-        source_digest: true,
+        ..Request::new(&checkpoint, &keep, target)
     };
     write(&request, &|_| {})?;
     Ok(Checkpoint::open(target)?)
