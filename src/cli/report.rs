@@ -4,9 +4,8 @@ use super::Passed;
 use super::files::{check_beside, read_json, write_text};
 use crate::importance::{HeadProfile, Profile};
 use crate::plan::Plan;
-use crate::report::{Report, html, svg};
-use anyhow::{Context, Result, bail, ensure};
-use serde::de::DeserializeOwned;
+use crate::report::{Report, html, profiles_page, svg};
+use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ use std::path::{Path, PathBuf};
   slim verify model.gguf small.gguf --report report.json && slim report report.json profile.json -o report.html")]
 pub(super) struct Args {
     /// A profile of `slim score` (a second one is drawn over it), a plan of `slim plan --curve`, or for a
-    /// page a report of `slim verify` or `slim prune`, with profiles
+    /// page a report of `slim verify` or `slim prune`, with profiles and a plan, or profiles alone
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// Where it goes: a picture (.svg) or a page (.html)
@@ -41,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<Passed> {
     let extension = args.output.extension().and_then(|e| e.to_str());
     ensure!(
         matches!(extension, Some("svg" | "html")),
-        "{}: name a picture .svg, or the page of a report .html",
+        "{}: name a picture .svg, or a page .html",
         args.output.display()
     );
     let all = args.inputs.iter().map(|path| measured(path));
@@ -72,15 +71,19 @@ fn picture(all: &[Measured]) -> Result<String> {
 }
 
 fn page(all: Vec<Measured>) -> Result<String> {
-    let (mut reports, mut profiles) = (Vec::new(), Vec::new());
+    let (mut reports, mut profiles, mut plans) = (Vec::new(), Vec::new(), Vec::new());
     for measured in all {
         match measured {
             Measured::Report(report) => reports.push(report),
             Measured::Profile(profile) => profiles.push(profile),
-            Measured::Heads(_) | Measured::Plan(_) => {
-                bail!("a page is made of a report and profiles: draw the others as .svg")
+            Measured::Plan(plan) => plans.push(plan),
+            Measured::Heads(_) => {
+                bail!("a page is made of a report, profiles and a plan: draw the heads as .svg")
             }
         }
+    }
+    if reports.is_empty() && !profiles.is_empty() && plans.is_empty() {
+        return Ok(profiles_page(&profiles));
     }
     let [report] = reports.as_slice() else {
         bail!(
@@ -88,32 +91,23 @@ fn page(all: Vec<Measured>) -> Result<String> {
             reports.len()
         );
     };
-    Ok(html(report, &profiles))
+    Ok(html(report, &profiles, plans.first().map(|plan| &**plan)))
 }
 
 fn measured(path: &Path) -> Result<Measured> {
     let found: Value = read_json(path, "report, profile or plan")?;
     let has = |field: &str| found.get(field).is_some();
     Ok(if has("comparison") {
-        Measured::Report(read(path, "report")?)
+        Measured::Report(read_json(path, "report")?)
     } else if has("heads") {
-        Measured::Heads(read(path, "profile of heads")?)
+        Measured::Heads(read_json(path, "profile of heads")?)
     } else if has("layers") {
-        Measured::Profile(read(path, "profile")?)
+        Measured::Profile(read_json(path, "profile")?)
     } else if has("keep") && has("n_layers") {
-        Measured::Plan(read(path, "plan")?)
+        Measured::Plan(read_json(path, "plan")?)
     } else {
         bail!(
             "{}: neither a report, nor a profile of slim score, nor a plan of slim plan --curve",
-            path.display()
-        )
-    })
-}
-
-fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
-    read_json(path, what).with_context(|| {
-        format!(
-            "{}: not a {what} that this slim reads: make it again",
             path.display()
         )
     })

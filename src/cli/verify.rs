@@ -158,7 +158,7 @@ impl ProofOptions {
 fn write_report(path: &Path, report: &Report) -> Result<()> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("md") => write_text(path, &markdown(report)),
-        Some("html") => write_text(path, &html(report, &[])),
+        Some("html") => write_text(path, &html(report, &[], None)),
         Some("xml") => write_text(path, &junit(report)),
         _ => write_json(path, report),
     }

@@ -161,9 +161,9 @@ impl Resources {
         let least = parts + 2 * work(LEAST_ROWS);
         ensure!(
             self.memory >= least,
-            "the memory allowed, {} MiB, is too little for this model: its layers alone need {} MiB \
+            "the memory allowed, {:.1} MiB, is too little for this model: its layers alone need {} MiB \
              when they are read one by one; give --memory {}MiB or more",
-            self.memory >> 20,
+            self.memory as f64 / f64::from(1 << 20),
             parts >> 20,
             (least >> 20) + 1
         );

@@ -231,7 +231,7 @@ impl Depth {
             }
             let (layers, found) = smallest.context("the model has no layers")?;
             anyhow::bail!(
-                "no depth {what}: with {layers} layers, the fewest, the model has {} bytes, {} parameters and a speedup of {:.2}",
+                "of the depths that can be, none {what}: the fewest layers, {layers}, have {} bytes, {} parameters and {:.2} times the speed; allow more, or choose a smaller --outtype",
                 found.bytes,
                 found.params,
                 found.speedup

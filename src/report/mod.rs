@@ -13,7 +13,7 @@ pub mod terminal;
 mod words;
 
 pub use bench::Figures;
-pub use html::html;
+pub use html::{html, profiles_page};
 pub use junit::junit;
 pub use markdown::markdown;
 

@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod config;
 mod containers;
+mod errors_page;
 mod formats;
 mod halves;
 mod heal;

@@ -1,9 +1,10 @@
 //! What stands beside the weights: who they come from, a Modelfile, completions and manual pages.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, SLIM};
 use serde_json::Value;
 use slim::checkpoint::Checkpoint;
 use std::fs;
+use std::path::Path;
 
 #[test]
 fn a_pruned_gguf_names_the_model_that_it_was_made_of() {
@@ -176,4 +177,46 @@ fn another_type_than_f32_is_held_against_it() {
     let found = agreement("q8_0");
     assert_eq!(found["beyond"], false, "{found}");
     assert!(found["mean"].as_f64().unwrap() > 0.0, "{found}");
+}
+
+/// docs/pipeline/prune.sh as a pipeline runs it: its exit code, and what it leaves to publish.
+#[test]
+fn the_example_for_pipelines_gives_0_1_and_2_and_publishes_what_was_measured() {
+    let bench = Bench::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pipeline/prune.sh");
+    let slim = Path::new(SLIM).parent().unwrap().display();
+    for (name, gates) in [
+        ("pass.toml", "by = \"point\"\ngates = [\"size<=0.95\", \"language>=0.1\"]"),
+        ("fail.toml", "gates = [\"size<=0.1\"]"),
+        ("typo.toml", "gates = [\"size<0.1\"]"),
+    ] {
+        fs::write(bench.path(name), gates).unwrap();
+    }
+    let options = "--keep 6 --method influence --suite VILLAGE/suite --protocols continuation \
+                   --calibrate-items 1 --select-items 1 --report-items 2";
+    for (out, gates, code, published) in [
+        ("pass", "pass.toml", 0, true),
+        ("fail", "fail.toml", 1, true),
+        ("error", "typo.toml", 2, false),
+    ] {
+        let ran = bench.sh(&format!(
+            "PATH={slim}:$PATH GITHUB_STEP_SUMMARY={out}.md {} VILLAGE {out} {gates} {options}",
+            script.display()
+        ));
+        assert_eq!(ran.code, Some(code), "{out}: {ran:?}");
+        let files = [
+            "model.gguf",
+            "Modelfile",
+            "report.json",
+            "report.html",
+            "summary.md",
+            "junit.xml",
+        ];
+        for file in files {
+            let there = bench.path(out).join(file).exists();
+            assert_eq!(there, published, "{out}/{file}");
+        }
+        let summary = fs::read_to_string(bench.path(&format!("{out}.md"))).unwrap_or_default();
+        assert_eq!(summary.starts_with("## slim: "), published, "{summary}");
+    }
 }

@@ -5,20 +5,17 @@ mod parts;
 use super::words::escaped;
 use super::{Report, besides::besides, findings::findings, svg};
 use crate::importance::Profile;
+use crate::plan::Plan;
 use parts::{figure, gates, size, texts, verdict_table};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page of a report, with the depth profiles that are given, drawn over each other.
-pub fn html(report: &Report, profiles: &[Profile]) -> String {
-    let title = format!("slim: {}", report.pruned.path);
+/// The page of a report, with the depth profiles that are given, drawn over each other, and the curve of
+/// a plan, if the report's own has none.
+pub fn html(report: &Report, profiles: &[Profile], measured: Option<&Plan>) -> String {
     let mut body = head(report);
-    let mut section = |name: &str, content: String| {
-        if !content.is_empty() {
-            let _ = write!(body, "<section><h2>{name}</h2>\n{content}</section>\n");
-        }
-    };
+    let mut section = |name: &str, content: String| add(&mut body, name, &content);
     section("Gates", gates(&report.gates));
     section("What the means hide", hidden(report));
     section(
@@ -27,26 +24,56 @@ pub fn html(report: &Report, profiles: &[Profile]) -> String {
     );
     section("Besides", table(&besides(report)));
     section("What was cut", cut(report));
-    let curve = report.plan.as_ref().filter(|plan| plan.curve.len() > 1);
+    let mut plans = report.plan.iter().chain(measured);
+    let curve = plans.find(|plan| plan.curve.len() > 1);
     section(
         "Quality at every depth",
         curve.map_or(String::new(), |plan| figure(&svg::curve(plan))),
     );
     section(
         "What each layer is worth",
-        match profiles {
-            [] => String::new(),
-            [one] => figure(&svg::profile(one, None)),
-            [one, other, ..] => figure(&svg::profile(one, Some(other))),
-        },
+        depth(profiles, report.plan.as_ref()),
     );
     section("Before and after", texts(&report.texts));
     section("Provenance", provenance(report));
+    page(&format!("slim: {}", report.pruned.path), &body)
+}
+
+/// A page of depth profiles alone.
+pub fn profiles_page(profiles: &[Profile]) -> String {
+    let names: Vec<&str> = profiles.iter().map(|profile| &*profile.model).collect();
+    let title = format!("slim: {}", names.join(" and "));
+    let mut body = format!("<h1>{}</h1>\n", escaped(&title));
+    add(&mut body, "What each layer is worth", &depth(profiles, None));
+    page(&title, &body)
+}
+
+/// Profiles over each other, then the map of each.
+fn depth(profiles: &[Profile], plan: Option<&Plan>) -> String {
+    let Some(one) = profiles.first() else {
+        return String::new();
+    };
+    let mut text = figure(&svg::profile(one, profiles.get(1)));
+    for profile in profiles {
+        // Only the original has the layers that were cut.
+        let plan = plan.filter(|plan| plan.n_layers == profile.layers.len());
+        text += &figure(&svg::heat(profile, plan.map(|plan| &plan.keep)));
+    }
+    text
+}
+
+fn add(body: &mut String, name: &str, content: &str) {
+    if !content.is_empty() {
+        let _ = write!(body, "<section><h2>{name}</h2>\n{content}</section>\n");
+    }
+}
+
+fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{}</title><style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n",
-        escaped(&title)
+        escaped(title)
     )
 }
 

@@ -3,12 +3,14 @@
 mod canvas;
 mod curve;
 mod heads;
+mod heat;
 mod profile;
 mod retention;
 mod strip;
 
 pub use curve::curve;
 pub use heads::heads;
+pub use heat::heat;
 pub use profile::profile;
 pub use retention::retention;
 pub use strip::strip;
