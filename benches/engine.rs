@@ -1,5 +1,5 @@
 //! The mask engine against the plain loop, on the same work in the same run: `cargo bench --bench
-//! engine -- [MODEL [texts | options | answers | long | all [QUESTIONS]]]`. The loop asks one keep set
+//! engine -- [MODEL [texts | options | answers | long | all [QUESTIONS [LENGTH]]]]`. The loop asks one keep set
 //! at a time, one text at a time, as scripts do.
 //!
 //! Prints Markdown: seconds, ratios, and what share of the machine's f32 rate the pass reaches.
@@ -18,7 +18,7 @@ use std::time::Instant;
 /// Questions of each kind, unless told otherwise: enough that a pass takes seconds on a 135M model.
 const QUESTIONS: usize = 24;
 
-/// Tokens of a long text, as a worked answer has them, and texts of this length.
+/// Tokens of a long text, unless told otherwise, and texts of this length.
 const LONG: usize = 64;
 const LONG_TEXTS: usize = 8;
 
@@ -38,6 +38,8 @@ fn main() -> anyhow::Result<()> {
             .is_none_or(|only| only == part || only == "all")
     };
     let n = arguments.next().map(|n| n.parse()).transpose()?;
+    let length = arguments.next().map(|n| n.parse()).transpose()?;
+    let length = length.unwrap_or(LONG);
     let checkpoint = Checkpoint::open(&path)?;
     let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {})?;
     let mut bench = Bench {
@@ -67,10 +69,10 @@ fn main() -> anyhow::Result<()> {
         bench.generation("short answers", &answers[..bench.n])?;
     }
     if wanted("long") {
-        bench.suite = lengthened(bench.suite);
+        bench.suite = lengthened(bench.suite, length);
         let n = LONG_TEXTS.min(bench.n);
         let texts = bench.questions(Protocol::Generate, n)?;
-        bench.generation(&format!("texts of {LONG} tokens"), &texts[..n])?;
+        bench.generation(&format!("texts of {length} tokens"), &texts[..n])?;
     }
     Ok(())
 }
@@ -92,12 +94,12 @@ fn masks(n_layers: usize) -> Vec<KeepSet> {
 }
 
 /// The same questions, written on to a given length.
-fn lengthened(mut suite: Suite) -> Suite {
+fn lengthened(mut suite: Suite, length: usize) -> Suite {
     let items = suite.tasks.iter_mut().flat_map(|task| &mut task.items);
     for ask in items.flat_map(|item| &mut item.asks) {
         if let Answer::Written(written) = &mut ask.answer {
             written.until.clear();
-            written.max_tokens = LONG;
+            written.max_tokens = length;
         }
     }
     suite

@@ -52,6 +52,10 @@ pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
 /// Reads a JSON file of a known kind.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&text)
-        .with_context(|| format!("{} is no {what} that this slim reads: make it again", path.display()))
+    serde_json::from_slice(&text).with_context(|| {
+        format!(
+            "{} is no {what} that this slim reads: make it again",
+            path.display()
+        )
+    })
 }

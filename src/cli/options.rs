@@ -176,10 +176,10 @@ pub(super) struct ChoiceOptions {
     #[arg(long, value_enum, default_value_t = Granularity::Block)]
     granularity: Granularity,
     /// Items of each family that choose the layers
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     select_items: usize,
     /// Layers, groups of layers or swaps tried at each step
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     candidates: usize,
     /// Generations of --method evolution, at most
     #[arg(long, value_name = "N", default_value_t = 100)]

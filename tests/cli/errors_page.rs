@@ -21,8 +21,12 @@ fn rows() -> Vec<(String, String)> {
 fn workplace() -> Bench {
     let bench = Bench::new();
     symlink(village(), bench.path("model")).unwrap();
-    bench.slim("prune --drop-layers none model model.gguf").quietly();
-    bench.slim("prune --drop-layers 2,5 model small.gguf").quietly();
+    bench
+        .slim("prune --drop-layers none model model.gguf")
+        .quietly();
+    bench
+        .slim("prune --drop-layers 2,5 model small.gguf")
+        .quietly();
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/llama");
     symlink(other, bench.path("other")).unwrap();
     fs::create_dir(bench.path("bare")).unwrap();
@@ -52,8 +56,13 @@ fn the_page_of_errors_shows_what_slim_says() {
         let ran = bench.slim(&command);
         assert_eq!(ran.code, Some(2), "{command}: {ran:?}");
         let first = ran.stderr.lines().next().unwrap_or_default();
-        let said = first.trim_start_matches("slim: ").trim_start_matches("error: ");
+        let said = first
+            .trim_start_matches("slim: ")
+            .trim_start_matches("error: ");
         assert_eq!(said, message, "slim {command}");
-        assert!(bench.snapshot() == before, "{command} left something behind");
+        assert!(
+            bench.snapshot() == before,
+            "{command} left something behind"
+        );
     }
 }

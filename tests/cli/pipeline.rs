@@ -186,7 +186,10 @@ fn the_example_for_pipelines_gives_0_1_and_2_and_publishes_what_was_measured() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pipeline/prune.sh");
     let slim = Path::new(SLIM).parent().unwrap().display();
     for (name, gates) in [
-        ("pass.toml", "by = \"point\"\ngates = [\"size<=0.95\", \"language>=0.1\"]"),
+        (
+            "pass.toml",
+            "by = \"point\"\ngates = [\"size<=0.95\", \"language>=0.1\"]",
+        ),
         ("fail.toml", "gates = [\"size<=0.1\"]"),
         ("typo.toml", "gates = [\"size<0.1\"]"),
     ] {

@@ -79,7 +79,7 @@ fn what_cannot_be_drawn_is_named() {
         ),
         (
             "report broken.json -o a.svg",
-            &["broken.json", "not a profile"],
+            &["broken.json", "is no profile"],
         ),
         ("report absent.json -o a.svg", &["absent.json"]),
         ("report other.json -o a.png", &["a.png", ".svg"]),

@@ -44,7 +44,11 @@ pub fn profiles_page(profiles: &[Profile]) -> String {
     let names: Vec<&str> = profiles.iter().map(|profile| &*profile.model).collect();
     let title = format!("slim: {}", names.join(" and "));
     let mut body = format!("<h1>{}</h1>\n", escaped(&title));
-    add(&mut body, "What each layer is worth", &depth(profiles, None));
+    add(
+        &mut body,
+        "What each layer is worth",
+        &depth(profiles, None),
+    );
     page(&title, &body)
 }
 

@@ -33,10 +33,19 @@ pub fn heat(profile: &Profile, keep: Option<&KeepSet>) -> String {
     );
     for (i, row) in rows.iter().enumerate() {
         let y = TOP + i as f64 * ROW;
-        let first = i == 0 || rows.get(i - 1).is_some_and(|above| above.family != row.family);
+        let first = i == 0
+            || rows
+                .get(i - 1)
+                .is_some_and(|above| above.family != row.family);
         let style = format!("bold {}", class(row.family));
         if first {
-            canvas.text(16.0, y + 13.0, Anchor::Start, &style, &row.family.to_string());
+            canvas.text(
+                16.0,
+                y + 13.0,
+                Anchor::Start,
+                &style,
+                &row.family.to_string(),
+            );
         }
         let protocol = row.protocol.to_string();
         canvas.text(LEFT - 8.0, y + 13.0, Anchor::End, "", &protocol);
