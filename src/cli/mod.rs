@@ -39,6 +39,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   slim prune --keep 24 --preserve retrieval model.safetensors small.gguf
+  slim prune --keep 24 hf:HuggingFaceTB/SmolLM2-135M-Instruct small/
   slim prune --drop-layers 20-23 model.gguf small.gguf
   slim score model.gguf -o profile.json
   slim plan profile.json --model model.gguf --keep 24 -o plan.json

@@ -32,7 +32,7 @@ pub fn heads(profile: &HeadProfile) -> String {
     );
     canvas.text(16.0, 28.0, Anchor::Start, "title", &title);
     let about = format!(
-        "darker: more nats of the right answer's score; {} items a family of {}",
+        "the stronger the colour, the more nats of the right answer's score; {} items a family of {}",
         profile.items_per_family, profile.suite
     );
     canvas.text(16.0, 46.0, Anchor::Start, "soft", &about);

@@ -29,7 +29,7 @@ pub fn heat(profile: &Profile, keep: Option<&KeepSet>) -> String {
         46.0,
         Anchor::Start,
         "soft",
-        "darker: more nats lost without the layer; every row by itself, its full shade at the right",
+        "the stronger the colour, the more nats are lost without the layer; each row by itself, its full colour at the right",
     );
     for (i, row) in rows.iter().enumerate() {
         let y = TOP + i as f64 * ROW;

@@ -12,6 +12,9 @@ const GAP: (f64, f64) = (34.0, 48.0);
 const LEFT: f64 = 130.0;
 const TOP: f64 = 100.0;
 
+/// Numbers closer than this would lie upon each other.
+const LINE: f64 = 12.0;
+
 /// Bars that may be so high that the others would vanish beside them; they are cut, with a number.
 const CUT: usize = 2;
 
@@ -20,7 +23,8 @@ pub fn profile(profile: &Profile, other: Option<&Profile>) -> String {
     let families: BTreeSet<Family> = profile.original.iter().map(|score| score.family).collect();
     let protocols: BTreeSet<Protocol> = profile.original.iter().map(|s| s.protocol).collect();
     let width = LEFT + families.len() as f64 * (PANEL.0 + GAP.0);
-    let height = TOP + protocols.len() as f64 * (PANEL.1 + GAP.1) + 34.0;
+    let bottom = TOP + protocols.len() as f64 * (PANEL.1 + GAP.1) - GAP.1;
+    let height = bottom + 44.0;
     let mut canvas = Canvas::new(width, height);
     let title = format!("{}: what is lost without each layer", profile.model);
     canvas.text(16.0, 28.0, Anchor::Start, "title", &title);
@@ -51,7 +55,7 @@ pub fn profile(profile: &Profile, other: Option<&Profile>) -> String {
         canvas.text(16.0, y, Anchor::Start, "bold", &protocol.to_string());
     }
     let x = LEFT + families.len() as f64 * (PANEL.0 + GAP.0) - GAP.0;
-    canvas.text(x, height - 12.0, Anchor::End, "soft", "layer");
+    canvas.text(x, bottom + 30.0, Anchor::End, "soft", "layer");
     canvas.finish()
 }
 
@@ -69,7 +73,9 @@ fn panel(
     let step = PANEL.0 / drops.len().max(1) as f64;
     for value in [least, 0.0, most] {
         canvas.line((x, at(value)), (x + PANEL.0, at(value)), "grid");
-        canvas.text(x - 5.0, at(value) + 4.0, Anchor::End, "soft", &tick(value));
+        if value == 0.0 || (at(value) - at(0.0)).abs() >= LINE {
+            canvas.text(x - 5.0, at(value) + 4.0, Anchor::End, "soft", &tick(value));
+        }
     }
     for (layer, drop) in drops.iter().enumerate() {
         let left = x + layer as f64 * step;
