@@ -138,7 +138,7 @@ fn what_the_hub_does_not_have_is_an_error_that_says_what_it_has() {
         }
     }
     let ran = slim(
-        "inspect hf:owner/village",
+        "inspect hf:owner/other",
         folder.path(),
         &server.endpoint,
         true,
