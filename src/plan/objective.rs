@@ -14,6 +14,11 @@ use std::str::FromStr;
 /// away for nothing, too little to compete with what was asked for.
 const UNNAMED_WEIGHT: f64 = 0.1;
 
+/// What a nat of divergence on plain text is worth beside a nat of the family that weighs least: as much as
+/// four of them. The answers of some dozens of questions are few tokens, and a set that serves them alone
+/// may have forgotten how to speak; but plain text must not outvote what was asked for.
+const PLAIN_TEXT: f64 = 4.0;
+
 /// `--preserve FAMILY[=WEIGHT]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preserve {
@@ -123,6 +128,12 @@ impl Objective {
     /// The weights by family.
     pub fn weights(&self) -> &BTreeMap<Family, f64> {
         &self.weights
+    }
+
+    /// The weight of plain text, beside the families'.
+    pub fn plain_text(&self) -> f64 {
+        let least = self.weights.values().copied().fold(f64::INFINITY, f64::min);
+        PLAIN_TEXT * least
     }
 
     /// Whether a family under a protocol is looked at.
@@ -273,6 +284,20 @@ mod tests {
         assert!(weight(Family::Retrieval) > weight(Family::Reasoning));
         assert!(weight(Family::Reasoning) > weight(Family::Language));
         assert!((objective.weights().values().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn plain_text_does_not_outvote_what_is_preserved() {
+        let weights = |preserve: &[Preserve]| {
+            let objective = Objective::new(preserve, Measure::Both, Cells::new());
+            (
+                objective.plain_text(),
+                objective.weights()[&Family::Retrieval],
+            )
+        };
+        assert_eq!(weights(&[]), (1.0, 0.25));
+        let (text, retrieval) = weights(&["retrieval".parse().unwrap()]);
+        assert!(retrieval > 2.0 * text && text > 0.1, "{text} {retrieval}");
     }
 
     #[test]

@@ -97,10 +97,6 @@ pub fn method(name: &str) -> Option<&'static dyn Method> {
     METHODS.iter().copied().find(|method| method.name() == name)
 }
 
-/// What a nat of divergence on plain text is worth beside a nat of the objective. The answers of some
-/// dozens of questions are few tokens: a set that serves them may have forgotten how to speak.
-const PLAIN_TEXT: f64 = 1.0;
-
 impl Search<'_> {
     /// What candidates lose: the objective on the select split, and how far they are from the original on
     /// every token of plain text.
@@ -111,7 +107,7 @@ impl Search<'_> {
         let mut losses = self.trial.losses_of(self.objective, masks, progress)?;
         let texts = self.texts.divergences_of(masks, progress)?;
         for (loss, text) in losses.iter_mut().zip(texts) {
-            loss.total += PLAIN_TEXT * text;
+            loss.total += self.objective.plain_text() * text;
         }
         Ok(losses)
     }
