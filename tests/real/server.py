@@ -27,6 +27,8 @@ QUESTIONS = [
 ]
 TOKENS = 32
 PORT = 18080
+# Keys and values in f16, the server's default, decide near ties otherwise.
+F32 = ["--cache-type-k", "f32", "--cache-type-v", "f32", "-fa", "off"]
 TASK = f"""\
 task: chat
 dataset_path: json
@@ -62,8 +64,11 @@ def ask(path, body):
 def main():
     slim, server, model = sys.argv[1:]
     ours = by_slim(slim, model)
-    print(f"{len(ours)} texts of {TOKENS} tokens at most")
-    command = [server, "-m", model, "--port", str(PORT), "--jinja", "-c", "2048", "--no-warmup"]
+    spoken = sum(bool(text.strip()) for text in ours)
+    print(f"{len(ours)} texts of {TOKENS} tokens at most, {spoken} of them not empty")
+    if spoken < len(ours) // 2:
+        sys.exit("a model that says nothing shows nothing: give one that lost fewer layers")
+    command = [server, "-m", model, "--port", str(PORT), "--jinja", "-c", "2048", "--no-warmup"] + F32
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             wait()
