@@ -5,6 +5,8 @@
 //! Prints Markdown: seconds, ratios, and what share of the machine's f32 rate the pass reaches.
 
 use candle_core::Device;
+use multiversion::multiversion;
+use multiversion::target::target_cfg_f;
 use slim::arch::KeepSet;
 use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::{TextTokenizer, runnable};
@@ -240,8 +242,8 @@ fn peak() -> f64 {
     let rounds = 20_000_000u64;
     let one = || {
         let begin = Instant::now();
-        black_box(chains(black_box(rounds)));
-        let flops = rounds as f64 * (CHAINS * LANES * 2) as f64;
+        let sums = chains(black_box(rounds));
+        let flops = rounds as f64 * (sums * 2) as f64;
         flops / begin.elapsed().as_secs_f64() / 1e9
     };
     let threads = rayon::current_num_threads();
@@ -257,18 +259,21 @@ fn peak() -> f64 {
         .fold(0.0, f64::max)
 }
 
-const CHAINS: usize = 12;
-const LANES: usize = 8;
-
-#[multiversion::multiversion(targets("x86_64+avx2+fma"))]
-fn chains(rounds: u64) -> f32 {
-    let mut sums = [[1.0f32; LANES]; CHAINS];
+/// Adds to sums in registers, enough of them to hide how long an addition takes; says how many they are.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
+fn chains(rounds: u64) -> usize {
+    const LANES: usize = match target_cfg_f!(target_feature = "avx512f") {
+        true => 16,
+        false => 8,
+    };
+    let (factor, term) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
+    let mut sums = black_box([[1.0f32; LANES]; 10]);
     for _ in 0..rounds {
         for chain in &mut sums {
-            for sum in chain {
-                *sum = sum.mul_add(0.999, 0.001);
+            for lane in 0..LANES {
+                chain[lane] = chain[lane].mul_add(factor[lane], term[lane]);
             }
         }
     }
-    sums.iter().flatten().sum()
+    black_box(sums).as_flattened().len()
 }

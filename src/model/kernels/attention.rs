@@ -107,7 +107,7 @@ fn visible(block: &Block, window: Option<usize>) -> (Vec<(usize, Range<usize>)>,
     (seen, base)
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn answer(
     heads: &Attention,
     block: &Block,
@@ -138,9 +138,10 @@ fn answer(
                 let lanes = from - panel * COLUMNS..to - panel * COLUMNS;
                 let place = at + from - columns.start;
                 by_rows!(queries * group, |first, R| {
-                    let mut sums = [[0.0; COLUMNS]; R];
-                    add_product::<R, FUSED>(&asked[first * dim..][..R * dim], keys, &mut sums);
-                    for (r, sums) in sums.iter().enumerate() {
+                    let mut sums = [[[0.0; COLUMNS]]; R];
+                    let asked = &asked[first * dim..][..R * dim];
+                    add_product::<R, 1, FUSED>(asked, [keys], &mut sums);
+                    for (r, [sums]) in sums.iter().enumerate() {
                         let row = &mut scores[(first + r) * seen + place..][..lanes.len()];
                         row.copy_from_slice(&sums[lanes.clone()]);
                     }
@@ -167,17 +168,17 @@ fn answer(
             let totals: [f32; R] = std::array::from_fn(|r| sum(row(r)));
             interleave(R, seen, row, weights);
             for chunk in 0..dim.div_ceil(COLUMNS) {
-                let mut sums = [[0.0; COLUMNS]; R];
+                let mut sums = [[[0.0; COLUMNS]]; R];
                 for (at, columns) in &path {
                     let values = store.values(kv, chunk, columns);
                     let weights = &weights[at * R..(at + columns.len()) * R];
-                    add_product::<R, FUSED>(weights, values, &mut sums);
+                    add_product::<R, 1, FUSED>(weights, [values], &mut sums);
                 }
                 let lanes = COLUMNS.min(dim - chunk * COLUMNS);
                 for r in 0..R {
                     let (i, head) = ((first + r) / group, kv * group + (first + r) % group);
                     let place = (i * heads.n_heads + head) * dim + chunk * COLUMNS;
-                    for (out, x) in out[place..place + lanes].iter_mut().zip(sums[r]) {
+                    for (out, x) in out[place..place + lanes].iter_mut().zip(sums[r][0]) {
                         *out = x / totals[r];
                     }
                 }

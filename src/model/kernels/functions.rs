@@ -74,7 +74,7 @@ pub(super) fn sum(row: &[f32]) -> f32 {
 }
 
 /// The largest of a row.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn largest(row: &[f32]) -> f32 {
     highest(row)
 }
@@ -93,7 +93,7 @@ pub(super) fn highest(row: &[f32]) -> f32 {
 }
 
 /// Σ e^(x − largest) of a row, and the largest.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn exp_sum(row: &[f32]) -> (f32, f32) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     let highest = highest(row);
@@ -111,7 +111,7 @@ pub fn exp_sum(row: &[f32]) -> (f32, f32) {
 }
 
 /// Σ e^(a − highest) · (a − b) over two rows.
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 pub fn exp_gap(a: &[f32], b: &[f32], highest: f32) -> f32 {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     let ((chunks, rest), (others, other_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
@@ -140,7 +140,7 @@ pub(in crate::model) fn normalise(x: &[f32], weight: &[f32], eps: f32, out: &mut
         });
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn norm_row(row: &mut [f32], weight: &[f32], eps: f32) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     let (chunks, rest) = row.as_chunks::<8>();
@@ -182,7 +182,7 @@ pub(in crate::model) fn gate(
         });
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn silu_row(out: &mut [f32], gate: &[f32], up: &[f32]) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     for ((out, &x), up) in out.iter_mut().zip(gate).zip(up) {
@@ -191,7 +191,7 @@ fn silu_row(out: &mut [f32], gate: &[f32], up: &[f32]) {
 }
 
 /// ½ x (1 + tanh u) = x / (1 + e^−2u), u = √(2/π) (x + 0.044715 x³).
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn gelu_row(out: &mut [f32], gate: &[f32], up: &[f32]) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
     const ROOT: f32 = 0.797_884_6;

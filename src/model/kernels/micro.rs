@@ -1,9 +1,10 @@
-//! The innermost loop: a few rows times one panel of sixteen columns, held in registers.
+//! The innermost loop: a few rows times one or two panels of sixteen columns, held in registers.
 
-/// Columns of a panel: two vectors of AVX2, four of NEON.
+/// Columns of a panel: one vector of AVX-512, two of AVX2, four of NEON.
 pub(super) const COLUMNS: usize = 16;
 
-/// Rows at once: with [`COLUMNS`], twelve of AVX2's sixteen registers are sums.
+/// Rows at once: with one panel, twelve of AVX2's sixteen registers are sums; with two, twelve of AVX-512's
+/// thirty-two.
 pub(super) const ROWS: usize = 6;
 
 /// a · b + c, in one rounding where the machine has the instruction.
@@ -15,19 +16,27 @@ pub(super) fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// Adds rows [R, k] · panel [k, 16] to `sums`; the rows lie input by input, [k, R].
+/// Sums of R rows by P panels.
+pub(super) type Sums<const R: usize, const P: usize> = [[[f32; COLUMNS]; P]; R];
+
+/// Adds rows [R, k] · panels [k, 16] to `sums`; the rows lie input by input, [k, R].
 #[inline(always)]
-pub(super) fn add_product<const R: usize, const FUSED: bool>(
+pub(super) fn add_product<const R: usize, const P: usize, const FUSED: bool>(
     rows: &[f32],
-    panel: &[f32],
-    sums: &mut [[f32; COLUMNS]; R],
+    panels: [&[f32]; P],
+    sums: &mut Sums<R, P>,
 ) {
     let mut held = *sums;
-    let inputs = rows.as_chunks::<R>().0.iter();
-    for (input, column) in inputs.zip(panel.as_chunks::<COLUMNS>().0) {
-        for r in 0..R {
-            for c in 0..COLUMNS {
-                held[r][c] = multiply_add::<FUSED>(input[r], column[c], held[r][c]);
+    let inputs = rows.as_chunks::<R>().0;
+    // As long as the rows: no checks in the loop.
+    let panels = panels.map(|panel| &panel.as_chunks::<COLUMNS>().0[..inputs.len()]);
+    for (i, input) in inputs.iter().enumerate() {
+        for (p, panel) in panels.iter().enumerate() {
+            let column = panel[i];
+            for r in 0..R {
+                for c in 0..COLUMNS {
+                    held[r][p][c] = multiply_add::<FUSED>(input[r], column[c], held[r][p][c]);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Weight matrices in the order in which products read them.
 
-use super::micro::{COLUMNS, ROWS, add_product, by_rows, interleave};
+use super::micro::{COLUMNS, ROWS, Sums, add_product, by_rows, interleave};
 use anyhow::Result;
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
@@ -9,9 +9,6 @@ use std::ops::Range;
 
 /// Rows of the left matrix that stay in a core's second cache while all panels pass.
 const ROW_BLOCK: usize = 72;
-
-/// Depth of a panel that stays in the first cache while rows pass.
-const DEPTH: usize = 768;
 
 /// Outputs of a matrix that one thread makes when there are few rows.
 const OUTPUT_BLOCK: usize = 12 * COLUMNS;
@@ -109,34 +106,69 @@ impl Panels {
 }
 
 /// Interleaved rows [rows, k] times panels, to out [rows, n].
-#[multiversion(targets("x86_64+avx2+fma"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx2+fma", "x86_64+avx2+fma"))]
 fn block(x: &[f32], k: usize, panels: &[f32], out: &mut [f32], n: usize) {
     const FUSED: bool = target_cfg_f!(any(target_feature = "fma", target_arch = "aarch64"));
-    let rows = out.len() / n;
+    // As many panels as make the sums that hide how long an addition takes, to a depth that stays in the
+    // first cache while rows pass.
+    const WIDE: bool = target_cfg_f!(target_feature = "avx512f");
+    const PANELS: usize = if WIDE { 2 } else { 1 };
+    const DEPTH: usize = if WIDE { 288 } else { 768 };
     let parts = k.div_ceil(DEPTH);
     let depth = k.div_ceil(parts);
     for start in (0..k).step_by(depth) {
-        let end = (start + depth).min(k);
-        for (i, panel) in panels.chunks_exact(k * COLUMNS).enumerate() {
-            let (output, part) = (i * COLUMNS, &panel[start * COLUMNS..end * COLUMNS]);
-            let width = COLUMNS.min(n - output);
-            by_rows!(rows, |first, R| {
-                let x = &x[first * k..][start * R..end * R];
-                let mut sums = [[0.0; COLUMNS]; R];
-                if start > 0 {
-                    for r in 0..R {
-                        let place = (first + r) * n + output;
-                        sums[r][..width].copy_from_slice(&out[place..place + width]);
-                    }
+        let inputs = start..(start + depth).min(k);
+        let mut output = 0;
+        for panels in panels.chunks(PANELS * k * COLUMNS) {
+            let mut each = panels.chunks_exact(k * COLUMNS);
+            match (each.next(), each.next()) {
+                (Some(one), Some(other)) => {
+                    strip::<2, FUSED>(x, k, inputs.clone(), [one, other], out, output, n);
                 }
-                add_product::<R, FUSED>(x, part, &mut sums);
-                for r in 0..R {
-                    let place = (first + r) * n + output;
-                    out[place..place + width].copy_from_slice(&sums[r][..width]);
+                (Some(one), None) => {
+                    strip::<1, FUSED>(x, k, inputs.clone(), [one], out, output, n);
                 }
-            });
+                _ => {}
+            }
+            output += PANELS * COLUMNS;
         }
     }
+}
+
+/// All rows times some inputs of panels that lie side by side, added to out [rows, n] from column `output` on.
+#[inline(always)]
+fn strip<const P: usize, const FUSED: bool>(
+    x: &[f32],
+    k: usize,
+    inputs: Range<usize>,
+    panels: [&[f32]; P],
+    out: &mut [f32],
+    output: usize,
+    n: usize,
+) {
+    let panels = panels.map(|panel| &panel[inputs.start * COLUMNS..inputs.end * COLUMNS]);
+    let width = |p: usize| COLUMNS.min(n - output - p * COLUMNS);
+    by_rows!(out.len() / n, |first, R| {
+        let x = &x[first * k..][inputs.start * R..inputs.end * R];
+        let place = |r: usize, p: usize| {
+            let start = (first + r) * n + output + p * COLUMNS;
+            start..start + width(p)
+        };
+        let mut sums: Sums<R, P> = [[[0.0; COLUMNS]; P]; R];
+        if inputs.start > 0 {
+            for r in 0..R {
+                for p in 0..P {
+                    sums[r][p][..width(p)].copy_from_slice(&out[place(r, p)]);
+                }
+            }
+        }
+        add_product::<R, P, FUSED>(x, panels, &mut sums);
+        for r in 0..R {
+            for p in 0..P {
+                out[place(r, p)].copy_from_slice(&sums[r][p][..width(p)]);
+            }
+        }
+    });
 }
 
 #[cfg(test)]
@@ -178,6 +210,22 @@ mod tests {
                 let sum: f64 = x.iter().zip(w).map(|(a, b)| f64::from(a * b)).sum();
                 assert!((f64::from(*found) - sum).abs() < 1e-4, "{rows} {n} {k}");
             }
+        }
+    }
+
+    /// Samples of several machines make one profile.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn sums_are_the_same_bits_whatever_vectors_the_machine_has() {
+        let (n, k) = (53, 900);
+        let (x, w) = (random(7 * k, 5), random(n * k, 6));
+        let add = |sum: f32, (a, b): (&f32, &f32)| match is_x86_feature_detected!("fma") {
+            true => a.mul_add(*b, sum),
+            false => a * b + sum,
+        };
+        for (i, found) in product(&panels(&w, k), &x).into_iter().enumerate() {
+            let (x, w) = (&x[i / n * k..][..k], &w[i % n * k..][..k]);
+            assert_eq!(found, x.iter().zip(w).fold(0.0, add));
         }
     }
 
