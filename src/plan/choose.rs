@@ -114,8 +114,9 @@ pub fn with_search<T>(
         signals: &signals,
         objective: &objective,
         trial: &Trial::new(model, &select, scales, progress)?,
-        texts: &Trial::new(model, &texts, scales, progress)?,
-        few_texts: &Trial::new(model, few, scales, progress)?,
+        // Bare, as published: slim's own search gives its candidates mended.
+        texts: &Trial::new(model, &texts, None, progress)?,
+        few_texts: &Trial::new(model, few, None, progress)?,
         writing: &Writing::new(model, tokenizer, &select, &objective, scales, progress)?,
         candidates: wishes.candidates,
         generations: wishes.generations,

@@ -101,22 +101,27 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
         progress: &dyn Progress,
         of: impl Fn(&Compared) -> f64,
     ) -> Result<Vec<f64>> {
-        let candidates = self.questions.iter().flat_map(|question| question.as_ref());
-        let tokens: usize = candidates.map(|candidate| candidate.tokens.len()).sum();
-        let mean = |answers: Vec<Vec<Compared>>| {
-            answers.iter().flatten().map(&of).sum::<f64>() / tokens.max(1) as f64
-        };
         let answers = self.answers_of(masks, progress)?;
-        Ok(answers.into_iter().map(mean).collect())
+        let means = answers.iter().map(|answers| self.mean(answers, &of));
+        Ok(means.collect())
     }
 
-    /// Mean negative log-likelihood of a token, nats: the log of the perplexity.
+    fn mean(&self, answers: &[Vec<Compared>], of: impl Fn(&Compared) -> f64) -> f64 {
+        let candidates = self.questions.iter().flat_map(|question| question.as_ref());
+        let tokens: usize = candidates.map(|candidate| candidate.tokens.len()).sum();
+        answers.iter().flatten().map(of).sum::<f64>() / tokens.max(1) as f64
+    }
+
+    /// By how many nats a token is less likely than in the original: the rise of the perplexity's log.
     ///
     /// # Errors
     /// As of [`Self::answers`].
     pub fn surprises(&self, sets: &[KeepSet], progress: &dyn Progress) -> Result<Vec<f64>> {
         let masks: Vec<Mended> = sets.iter().map(|keep| self.mended(keep)).collect();
-        self.means(&masks, progress, |found| -found.likelihood.log_prob)
+        let surprise = |found: &Compared| -found.likelihood.log_prob;
+        let before = self.mean(&self.original, surprise);
+        let after = self.means(&masks, progress, surprise)?;
+        Ok(after.into_iter().map(|after| after - before).collect())
     }
 
     /// Mean KL(original ‖ candidate) of a token, nats.

@@ -253,3 +253,19 @@ fn every_attention_head_is_scored_for_every_family() {
     let ran = bench.slim(&format!("{score} --samples samples.jsonl"));
     assert_eq!(ran.unlike_an_error(&["cannot be used with"]), None);
 }
+
+#[test]
+fn published_methods_choose_as_published_however_cuts_are_mended_afterwards() {
+    let bench = scored();
+    let steps = |heal: &str| {
+        let ran = bench.slim(&format!(
+            "plan profile.json --model VILLAGE {CHOICE} --keep 5 --method greedy --heal {heal} --json"
+        ));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
+        plan["steps"].clone()
+    };
+    let bare = steps("none");
+    assert_eq!(bare.as_array().unwrap().len(), 3);
+    assert_eq!(bare, steps("scale"));
+}

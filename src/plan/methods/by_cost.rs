@@ -32,15 +32,18 @@ pub(super) const ABLATION: ByCost = ByCost {
 pub(super) const PERPLEXITY: ByCost = ByCost {
     name: "perplexity",
     about: "one-shot: layers whose removal alone raises the perplexity least go",
-    costs: Costs::Always(|search| {
-        let all = KeepSet::all(search.scope.n_layers());
-        let sets: Vec<KeepSet> = (0..all.len()).map(|l| all.drop_layers(&[l])).collect();
-        search
-            .progress
-            .begin("one layer less", search.texts.work(&sets));
-        search.texts.surprises(&sets, search.progress)
-    }),
+    costs: Costs::Always(perplexities),
 };
+
+/// By how much the log of the perplexity rises without each layer.
+pub(super) fn perplexities(search: &Search) -> Result<Vec<f64>> {
+    let all = KeepSet::all(search.scope.n_layers());
+    let sets: Vec<KeepSet> = (0..all.len()).map(|l| all.drop_layers(&[l])).collect();
+    search
+        .progress
+        .begin("one layer less", search.texts.work(&sets));
+    search.texts.surprises(&sets, search.progress)
+}
 
 pub(super) const REVERSE: ByCost = ByCost {
     name: "reverse",

@@ -1,6 +1,6 @@
 //! One layer at a time: the one that is missed least goes, and everything is measured again.
 
-use super::{Choice, Method, Search, Step};
+use super::{Choice, Method, Search, Step, by_cost};
 use crate::arch::{KeepSet, Part};
 use crate::eval::Share;
 use crate::plan::objective::Loss;
@@ -21,16 +21,32 @@ impl Method for Sleb {
 
     fn choose(&self, search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
         let costs = vec![0.0; search.scope.n_layers()];
-        path(search, costs, usize::MAX, sizes, |sets, worth| {
-            let share = Share::new(search.progress, worth, search.texts.work(sets));
-            let surprises = search.texts.surprises(sets, &share)?;
-            let loss = |total| Loss {
-                total,
-                families: BTreeMap::new(),
-            };
-            Ok(surprises.into_iter().map(loss).collect())
-        })
+        by_perplexity(search, costs, usize::MAX, sizes)
     }
+}
+
+/// The same at a fraction of the cost: at each step only those layers are tried that cost least when they
+/// were last tried, at first each by itself.
+pub(super) fn lazily(search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
+    let costs = by_cost::perplexities(search)?;
+    by_perplexity(search, costs, search.candidates, sizes)
+}
+
+fn by_perplexity(
+    search: &Search,
+    costs: Vec<f64>,
+    most: usize,
+    sizes: &[usize],
+) -> Result<Vec<Choice>> {
+    path(search, costs, most, sizes, |sets, worth| {
+        let share = Share::new(search.progress, worth, search.texts.work(sets));
+        let surprises = search.texts.surprises(sets, &share)?;
+        let loss = |total| Loss {
+            total,
+            families: BTreeMap::new(),
+        };
+        Ok(surprises.into_iter().map(loss).collect())
+    })
 }
 
 /// Units of progress of a step.

@@ -1,8 +1,8 @@
 //! slim's own: down one layer at a time by what is to be preserved, measured anew at every step with the
-//! compensation in place; the best of that and of the cheap methods' sets is refined by swaps; and of
-//! the last few the one that writes best is taken.
+//! compensation in place; the best of that and of other methods' sets is refined by swaps; and of the
+//! last few the one that writes best is taken.
 
-use super::greedy::path;
+use super::greedy::{lazily, path};
 use super::swaps::{Tried, losses};
 use super::{Choice, Method, Search, by_cost, span};
 use crate::arch::KeepSet;
@@ -28,8 +28,11 @@ impl Method for Iterative {
     }
 
     fn choose(&self, search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
-        let refine = |choice: Choice| refine(search, choice);
-        self.curve(search, sizes)?.into_iter().map(refine).collect()
+        let own = self.curve(search, sizes)?;
+        let by_text = lazily(search, sizes)?;
+        let both = own.into_iter().zip(by_text);
+        both.map(|(own, by_text)| refine(search, own, by_text.keep))
+            .collect()
     }
 
     fn curve(&self, search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
@@ -38,12 +41,12 @@ impl Method for Iterative {
     }
 }
 
-fn refine(search: &Search, choice: Choice) -> Result<Choice> {
+fn refine(search: &Search, choice: Choice, by_text: KeepSet) -> Result<Choice> {
     let size = choice.keep.len();
     if size == search.scope.n_layers() {
         return Ok(choice);
     }
-    let mut first = vec![choice.keep.clone()];
+    let mut first = vec![choice.keep.clone(), by_text];
     for method in SEEDS {
         // Not every method has a set of every size under every pattern.
         let found = method.choose(search, &[size]);
