@@ -135,6 +135,32 @@ def depths(original, groups):
             print(f"\niterative − {best[1]}, loss: {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
+def best_others(original, groups):
+    """slim's own method against the best other of every cell, picked with hindsight."""
+    at = draws(original)
+    print("\n### slim's own and the best other, loss by family\n")
+    print("| layers | " + " | ".join(FAMILIES) + " |\n|---|" + "---|" * len(FAMILIES))
+    merged = defaultdict(lambda: defaultdict(list))
+    for key, runs in groups.items():
+        if not key[0] and key[4]:
+            merged[key[1]][key[2]].extend(cells for _, cells in runs)
+    for keep in sorted(merged, reverse=True):
+        runs = {method: mean_of(found) for method, found in merged[keep].items()}
+        row = []
+        for family in FAMILIES:
+            parts = [of(original, family, public) for public in (False, True)]
+            parts = [part for part in parts if part]
+            value = lambda run: np.mean([loss(original, run, part) for part in parts])
+            sample = lambda run: np.mean([loss_samples(original, run, part, at) for part in parts], axis=0)
+            best = min((method for method in runs if method != "iterative"), key=lambda method: value(runs[method]))
+            difference = sample(runs["iterative"]) - sample(runs[best])
+            low, high = np.percentile(difference, [2.5, 97.5])
+            own, other = value(runs["iterative"]), value(runs[best])
+            verdict = "**better**" if high < 0 else "**worse**" if low > 0 else "level"
+            row.append(f"{own:.2f}, {best} {other:.2f}: {verdict} {own - other:+.2f} [{low:+.2f}, {high:+.2f}]")
+        print(f"| {keep} | " + " | ".join(row) + " |")
+
+
 def heals(original, groups):
     at = draws(original)
     print("\n### Compensation\n")
@@ -206,4 +232,5 @@ elif "single" in sys.argv[2:]:
 else:
     groups = {key: found for key, found in groups.items() if key[2] != "single"}
     depths(original, groups)
+    best_others(original, groups)
     heals(original, groups)
