@@ -199,7 +199,11 @@ fn free_memory() -> u64 {
     let (Ok(mut system), Ok(me)) = (System::new_with_specifics(memory), get_current_pid()) else {
         return u64::MAX;
     };
-    let free = system.available_memory();
+    // In a container without /proc there is no memory at all.
+    let free = match system.total_memory() {
+        0 => u64::MAX,
+        _ => system.available_memory(),
+    };
     let nothing = ProcessRefreshKind::nothing();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[me]), false, nothing);
     let group = system.process(me).and_then(|me| me.cgroup_limits());
