@@ -98,6 +98,20 @@ fn two_models_are_measured_beside_each_other() {
     assert_eq!(ran.unlike_an_error(&["context"]), None);
 }
 
+/// A release may arrive while a job runs for hours.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_program_whose_file_is_gone_still_measures() {
+    let bench = Bench::new();
+    fs::copy(SLIM, bench.path("copy")).unwrap();
+    let measure = "bench VILLAGE VILLAGE --prompt-tokens 8 --tokens 4 --rounds 1";
+    let ran = bench.sh(&format!(
+        "exec 3<copy; rm copy; /proc/self/fd/3 {measure} --json"
+    ));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("generation"), "{ran:?}");
+}
+
 #[test]
 fn completions_and_manual_pages_know_every_subcommand() {
     let bench = Bench::new();
