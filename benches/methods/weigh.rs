@@ -33,10 +33,11 @@ pub fn run(subject: &Subject, choices: &str) -> Result<()> {
         .collect();
     let mut found: Vec<Map<String, serde_json::Value>> = vec![Map::new(); masks.len()];
     let counted = measurable(model, &calibrate, &Silent)?;
-    for (split, n) in [(Split::Select, 8), (Split::Select, 16)] {
-        let questions = subject.drawn(split, n, 0)?;
+    for n in [8, 16, 40] {
+        let questions = subject.drawn(Split::Select, n, 0)?;
         let one = Objective::new(&[], Measure::Answers, counted.clone());
         let other = Objective::new(&[], Measure::Divergence, counted.clone());
+        let both = Objective::new(&[], Measure::Both, counted.clone());
         let asked: Vec<&Question> = questions
             .iter()
             .filter(|q| one.counts(q.task.family, q.protocol()))
@@ -55,8 +56,11 @@ pub fn run(subject: &Subject, choices: &str) -> Result<()> {
                 format!("divergence {n}"),
                 json!(other.judge(&asked, &before, after).total),
             );
+            for (family, loss) in both.judge(&asked, &before, after).families {
+                found.insert(format!("{family} {n}"), json!(loss));
+            }
         }
-        eprintln!("{split:?} {n}");
+        eprintln!("{n} items a family: {} tokens", engine.tokens(&asked));
     }
     let own = own_texts(subject, &calibrate)?;
     let more = texts(&calibrate, 64);
