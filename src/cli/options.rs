@@ -13,7 +13,7 @@ use crate::plan::{
     choose, method,
 };
 use crate::suite::harness::{self, Fetching};
-use crate::suite::{Family, Item, Protocol, Role, Split, Suite, Task};
+use crate::suite::{Item, Protocol, Role, Split, Suite, Task};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
@@ -113,18 +113,7 @@ impl SuiteOptions {
         split: Split,
         per_family: usize,
     ) -> Result<Vec<Question<'s>>> {
-        self.questions_of(suite, subject, split, |_| per_family)
-    }
-
-    /// The same with a number for each family.
-    fn questions_of<'s>(
-        &self,
-        suite: &'s Suite,
-        subject: &Subject,
-        split: Split,
-        per_family: impl Fn(Family) -> usize,
-    ) -> Result<Vec<Question<'s>>> {
-        let asked = self.ask(&suite.sample_of(split, per_family), subject)?;
+        let asked = self.ask(&suite.sample(split, per_family), subject)?;
         ensure!(
             !asked.is_empty(),
             "the suite '{}' has no questions for the {split} split",
@@ -186,10 +175,9 @@ pub(super) struct ChoiceOptions {
     /// into .gguf), as much as the whole layers would be
     #[arg(long, value_enum, default_value_t = Granularity::Block)]
     granularity: Granularity,
-    /// Items of each family that choose the layers [default: 16; with --preserve, 40 of what it names and
-    /// 8 of the others]
-    #[arg(long, value_name = "N")]
-    select_items: Option<usize>,
+    /// Items of each family that choose the layers
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    select_items: usize,
     /// Layers, groups of layers or swaps tried at each step
     #[arg(long, value_name = "N", default_value_t = 4)]
     candidates: usize,
@@ -263,10 +251,9 @@ impl Chooser<'_> {
     ) -> Result<Chosen> {
         let choice = self.choice;
         let layers = choice.layers(&subject.checkpoint)?;
-        let items = |family| choice.select_items(family);
-        let select = self
-            .asked
-            .questions_of(self.suite, subject, Split::Select, items)?;
+        let select =
+            self.asked
+                .questions(self.suite, subject, Split::Select, choice.select_items)?;
         let calibrate = calibrate(self.asked, self.suite, subject)?;
         let halvable = choice.halvable(&subject.checkpoint)?;
         let wishes = Wishes {
@@ -306,18 +293,6 @@ pub(super) fn calibrate<'s>(
 }
 
 impl ChoiceOptions {
-    /// How many items of a family choose the layers. One family's losses are told apart by some 40 items;
-    /// the mean over all four families by fewer (docs/findings.md).
-    fn select_items(&self, family: Family) -> usize {
-        let named = |wish: &Preserve| wish.family == family;
-        match self.select_items {
-            Some(n) => n,
-            None if self.preserve.is_empty() => 16,
-            None if self.preserve.iter().any(named) => 40,
-            None => 8,
-        }
-    }
-
     /// Checks, before any work, that a model's pattern has a set of so many layers.
     pub(super) fn check_depth(&self, checkpoint: &Checkpoint, keep: usize) -> Result<()> {
         let layers = self.layers(checkpoint)?;
@@ -499,29 +474,5 @@ impl TypeOptions {
             imatrix,
             allow_requantize: self.allow_requantize,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        choice: ChoiceOptions,
-    }
-
-    #[test]
-    fn what_is_preserved_is_asked_about_most_unless_a_number_is_given() {
-        let items = |line: &str| {
-            let words = std::iter::once("slim").chain(line.split_whitespace());
-            let choice = Line::parse_from(words).choice;
-            [Family::Retrieval, Family::Language].map(|family| choice.select_items(family))
-        };
-        assert_eq!(items(""), [16, 16]);
-        assert_eq!(items("--preserve retrieval=0.5,reasoning"), [40, 8]);
-        assert_eq!(items("--preserve retrieval --select-items 3"), [3, 3]);
     }
 }

@@ -60,22 +60,13 @@ impl Suite {
     /// Taken in turn over the family's tasks, and within a task over its main slices, in file
     /// order: always the same items, and a smaller sample is part of a larger one.
     pub fn sample(&self, split: Split, per_family: usize) -> Vec<(&Task, &Item)> {
-        self.sample_of(split, |_| per_family)
-    }
-
-    /// The same with a number for each family.
-    pub fn sample_of(
-        &self,
-        split: Split,
-        per_family: impl Fn(Family) -> usize,
-    ) -> Vec<(&Task, &Item)> {
         let of_family = |family: Family| {
             let tasks = self.tasks.iter().filter(move |task| task.family == family);
             in_turn(tasks.map(|task| slices_in_turn(task, split)).collect())
         };
         let families = Family::ALL.iter();
         families
-            .flat_map(|&family| of_family(family).into_iter().take(per_family(family)))
+            .flat_map(|&family| of_family(family).into_iter().take(per_family))
             .collect()
     }
 }
@@ -107,19 +98,6 @@ fn in_turn<T>(lists: Vec<Vec<T>>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_suite_has_forty_items_to_choose_by_of_a_family_that_is_preserved() {
-        let suite = Suite::embedded();
-        for preserved in Family::ALL {
-            let of = |family: Family| if family == *preserved { 40 } else { 8 };
-            let sample = suite.sample_of(Split::Select, of);
-            for family in Family::ALL {
-                let n = sample.iter().filter(|(task, _)| task.family == *family);
-                assert_eq!(n.count(), of(*family), "{family} of {preserved}");
-            }
-        }
-    }
 
     #[test]
     fn a_fact_and_its_twin_in_the_context_have_the_same_split_in_any_order() {
