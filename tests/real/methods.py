@@ -1,8 +1,9 @@
 """Tables of what `cargo bench --bench methods -- judge` printed.
 
-    python tests/real/methods.py answers.jsonl [cross | single]
+    python tests/real/methods.py answers.jsonl [cross | single | weigh weights.jsonl]
 
-`cross`: chosen for one family, measured on each. `single`: sets that lack one layer each (method `single`),
+`cross`: chosen for one family, measured on each, and against the set for all alike. `weigh`: how what `-- weigh`
+printed of each family ranks the same sets (Spearman). `single`: sets that lack one layer each (method `single`),
 what each third of the depth is worth.
 
 `retained`: what a family's answers keep above guessing, over the protocols (and public tasks) in which the
@@ -25,12 +26,19 @@ random = np.random.default_rng(0)
 def read(path):
     lines = [json.loads(line) for line in open(path)]
     original = cells(lines[0])
-    groups = defaultdict(list)
+    groups, seen = defaultdict(list), set()
     for line in lines[1:]:
         choice = line["choice"]
         key = (choice["preserve"], choice["keep"], choice["method"], choice["heal"], choice["default"])
-        groups[key].append((choice, cells(line)))
+        # A matrix begins with the set for all alike, which may have been chosen before.
+        if (key, choice["seed"], set_of(choice)) not in seen:
+            groups[key].append((choice, cells(line)))
+        seen.add((key, choice["seed"], set_of(choice)))
     return original, groups
+
+
+def set_of(choice):
+    return tuple(map(str, choice["set"]))
 
 
 def cells(line):
@@ -43,6 +51,12 @@ def cells(line):
 def mean_of(runs):
     """Question by question over seeds."""
     return {name: tuple(sum(np.asarray(run[name][i]) for run in runs) / len(runs) for i in range(3)) for name in runs[0]}
+
+
+def same_draws(one, other):
+    """Two methods' means over the draws that both chose with: more draws make a mean better by themselves."""
+    seeds = {choice["seed"] for choice, _ in one} & {choice["seed"] for choice, _ in other}
+    return (mean_of([cells for choice, cells in runs if choice["seed"] in seeds]) for runs in (one, other))
 
 
 def above_chance(chance, right):
@@ -81,6 +95,19 @@ def loss(original, run, names):
 
 def loss_samples(original, run, names, at):
     return np.mean([(original[n][2] - run[n][2])[at[n]].mean(1) for n in names], axis=0)
+
+
+def of_family(original, run, family, at=None):
+    """The mean of the report split's and the public tasks' losses; with resamples, of each of them."""
+    parts = [part for part in (of(original, family, public) for public in (False, True)) if part]
+    if at is None:
+        return float(np.mean([loss(original, run, part) for part in parts]))
+    return np.mean([loss_samples(original, run, part, at) for part in parts], axis=0)
+
+
+def difference(original, one, other, family, at):
+    low, high = np.percentile(of_family(original, one, family, at) - of_family(original, other, family, at), [2.5, 97.5])
+    return of_family(original, one, family) - of_family(original, other, family), low, high
 
 
 def percent(found):
@@ -127,12 +154,14 @@ def depths(original, groups):
             name = f"**{method}**" if method == "iterative" else method
             print(f"| {name} | {len(runs)} | " + " | ".join(shares) + f" | {own:.3f} | {public:.3f} | {seconds:.0f} | {passes:.1f} |")
         ours = next((row for row in table if row[1] == "iterative"), None)
-        others = [row for row in table if row[1] != "iterative"]
-        if ours and others:
-            best = others[0]
-            difference = all_samples(original, ours[3], at) - all_samples(original, best[3], at)
-            low, high = np.percentile(difference, [2.5, 97.5])
-            print(f"\niterative − {best[1]}, loss: {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+        if ours:
+            print("\niterative less another, loss, over the draws of both:\n")
+        for _, method, runs, *_ in table if ours else []:
+            if method != "iterative":
+                one, other = same_draws(ours[2], runs)
+                change = all_samples(original, one, at) - all_samples(original, other, at)
+                low, high = np.percentile(change, [2.5, 97.5])
+                print(f"- {method} {change.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
 def best_others(original, groups):
@@ -143,21 +172,18 @@ def best_others(original, groups):
     merged = defaultdict(lambda: defaultdict(list))
     for key, runs in groups.items():
         if not key[0] and key[4]:
-            merged[key[1]][key[2]].extend(cells for _, cells in runs)
+            merged[key[1]][key[2]].extend(runs)
     for keep in sorted(merged, reverse=True):
-        runs = {method: mean_of(found) for method, found in merged[keep].items()}
+        ours = merged[keep].pop("iterative")
         row = []
         for family in FAMILIES:
-            parts = [of(original, family, public) for public in (False, True)]
-            parts = [part for part in parts if part]
-            value = lambda run: np.mean([loss(original, run, part) for part in parts])
-            sample = lambda run: np.mean([loss_samples(original, run, part, at) for part in parts], axis=0)
-            best = min((method for method in runs if method != "iterative"), key=lambda method: value(runs[method]))
-            difference = sample(runs["iterative"]) - sample(runs[best])
-            low, high = np.percentile(difference, [2.5, 97.5])
-            own, other = value(runs["iterative"]), value(runs[best])
+            of_method = lambda method: of_family(original, mean_of([cells for _, cells in merged[keep][method]]), family)
+            best = min(merged[keep], key=of_method)
+            one, another = same_draws(ours, merged[keep][best])
+            change, low, high = difference(original, one, another, family, at)
+            own, other = (of_family(original, run, family) for run in (one, another))
             verdict = "**better**" if high < 0 else "**worse**" if low > 0 else "level"
-            row.append(f"{own:.2f}, {best} {other:.2f}: {verdict} {own - other:+.2f} [{low:+.2f}, {high:+.2f}]")
+            row.append(f"{own:.2f}, {best} {other:.2f}: {verdict} {change:+.2f} [{low:+.2f}, {high:+.2f}]")
         print(f"| {keep} | " + " | ".join(row) + " |")
 
 
@@ -168,9 +194,11 @@ def heals(original, groups):
     by = defaultdict(dict)
     for key, runs in groups.items():
         if key[2] == "iterative" and not key[0]:
-            by[key[1]].setdefault(key[3], []).extend(cells for _, cells in runs)
+            by[key[1]].setdefault(key[3], []).extend((choice["seed"], cells) for choice, cells in runs)
     for keep in sorted(by, reverse=True):
-        runs = {heal: mean_of(found) for heal, found in by[keep].items()}
+        # Draws that were mended in every way.
+        seeds = set.intersection(*({seed for seed, _ in found} for found in by[keep].values()))
+        runs = {heal: mean_of([cells for seed, cells in found if seed in seeds]) for heal, found in by[keep].items()}
         samples = {heal: all_samples(original, run, at) for heal, run in runs.items()}
         row = [f"{np.mean(all_losses(original, runs[h], None)):.3f}" for h in ("none", "scale", "linear")]
         for heal in ("scale", "linear"):
@@ -182,17 +210,41 @@ def heals(original, groups):
 
 def cross(original, groups):
     at = draws(original)
-    for keep in sorted({key[1] for key in groups}, reverse=True):
+    # Draws that chose for every family.
+    draws_of = lambda key: {choice["seed"] for choice, _ in groups[key]}
+    for keep in sorted({key[1] for key in groups if key[0]}, reverse=True):
+        keys = {key[0]: key for key in groups if key[1:3] == (keep, "iterative") and key[4]}
+        seeds = set.intersection(*(draws_of(key) for key in keys.values()))
+        runs = {family: mean_of([run for choice, run in groups[key] if choice["seed"] in seeds]) for family, key in keys.items()}
         for what in ("loss", "retained"):
-            print(f"\n### {keep} layers, {what}\n")
+            print(f"\n### {keep} layers, {what}, draws {sorted(seeds)}\n")
             print("| chosen for | " + " | ".join(FAMILIES) + " |\n|---|" + "---|" * len(FAMILIES))
-            for family in FAMILIES + [""]:
-                found = [run for key, runs in groups.items() if key[:3] == (family, keep, "iterative") and key[4] for _, run in runs]
-                if not found:
-                    continue
-                run = mean_of(found)
-                cell = lambda f: f"{loss(original, run, of(original, f, None)):.3f}" if what == "loss" else percent(retained(original, run, of(original, f, None), at))
+            for family in [family for family in FAMILIES + [""] if family in runs]:
+                run = runs[family]
+                cell = lambda f: f"{of_family(original, run, f):.2f}" if what == "loss" else percent(retained(original, run, of(original, f, None), at))
                 print(f"| {family or 'all alike'} | " + " | ".join(("**%s**" if f == family else "%s") % cell(f) for f in FAMILIES) + " |")
+            if what == "loss" and "" in runs:
+                found = [difference(original, runs[f], runs[""], f, at) if f in runs else (0, 0, 0) for f in FAMILIES]
+                print("| diagonal − all alike | " + " | ".join("%+.2f [%+.2f, %+.2f]" % one for one in found) + " |")
+
+
+def weigh(original, groups, path):
+    judged = {(set_of(choice), key[3]): run for key, found in groups.items() for choice, run in found}
+    weighed = [(line["found"], judged.get((set_of(line["choice"]), line["choice"]["heal"]))) for line in map(json.loads, open(path))]
+    weighed = [(found, run) for found, run in weighed if run]
+    rank = lambda values: np.argsort(np.argsort(values))
+    spearman = lambda a, b: np.corrcoef(rank(a), rank(b))[0, 1]
+    print(f"\n{len(weighed)} sets; Spearman with what was judged, report split and public tasks\n")
+    print("| criterion | " + " | ".join(FAMILIES) + " |\n|---|" + "---|" * len(FAMILIES))
+    items = sorted({int(name.split()[1]) for found, _ in weighed for name in found if name.split()[0] in FAMILIES})
+    criteria = [(f"{n} items of it", lambda found, f, n=n: found[f"{f} {n}"]) for n in items]
+    criteria.append(("KL on plain text", lambda found, f: found["texts 64"]))
+    for name, of_found in criteria:
+        row = []
+        for family in FAMILIES:
+            by = [of_found(found, family) for found, _ in weighed]
+            row.append(", ".join(f"{spearman(by, [loss(original, run, of(original, family, public)) for _, run in weighed]):.2f}" for public in (False, True)))
+        print(f"| {name} | " + " | ".join(row) + " |")
 
 
 def single(original, groups):
@@ -227,6 +279,8 @@ def single(original, groups):
 original, groups = read(sys.argv[1])
 if "cross" in sys.argv[2:]:
     cross(original, groups)
+elif "weigh" in sys.argv[2:]:
+    weigh(original, groups, sys.argv[3])
 elif "single" in sys.argv[2:]:
     single(original, groups)
 else:
