@@ -4,13 +4,16 @@ use super::Choice;
 use super::subject::Subject;
 use anyhow::{Context, Result, bail};
 use slim::arch::{Arch, KeepSet};
+use slim::convert::quantise::Quantise;
+use slim::convert::{OutType, Target};
 use slim::eval::{Question, Silent};
 use slim::importance::{Profile, Run, SAMPLES_VERSION, Samples, Scoring, Shard};
 use slim::plan::compensation::Heal;
 use slim::plan::{
-    Budget, METHODS, Material, Measure, Method, Preserve, Search, Size, Wishes, mend, method,
-    with_search,
+    Budget, Halving, METHODS, Material, Measure, Method, Preserve, Search, Size, Wishes, halved,
+    mend, method, with_search,
 };
+use slim::prune::planned;
 use slim::suite::{Family, Split};
 use std::time::Instant;
 
@@ -42,7 +45,7 @@ pub fn run(subject: &Subject) -> Result<()> {
     };
     for seed in seeds {
         let calibrate = subject.drawn(Split::Calibrate, subject.number("calibrate", 16), seed)?;
-        let select = subject.drawn(Split::Select, subject.number("select", 8), seed)?;
+        let select = subject.drawn(Split::Select, subject.number("select", 40), seed)?;
         let draw = Draw {
             subject,
             seed,
@@ -146,19 +149,18 @@ impl Draw<'_> {
         material: &Material,
     ) -> Result<Vec<Choice>> {
         let begun = Instant::now();
-        let spent = || search.trial.spent() + search.texts.spent() + search.few_texts.spent();
-        let before = spent();
+        let before = search.spent();
         let chosen = method.choose(search, depths)?;
-        let (seconds, layer_passes) = (begun.elapsed().as_secs_f64(), spent() - before);
+        let (seconds, layer_passes) = (begun.elapsed().as_secs_f64(), search.spent() - before);
         eprintln!("{} {family} {}: {seconds:.0} s", method.name(), self.seed);
         let mut lines = Vec::new();
-        for choice in chosen {
+        let mut add = |name: &str, depth: usize, set: KeepSet| -> Result<()> {
             let line = |heal, default| Choice {
-                method: method.name().to_owned(),
+                method: name.to_owned(),
                 preserve: family.to_owned(),
                 seed: self.seed,
-                keep: choice.keep.len(),
-                set: choice.keep.clone(),
+                keep: depth,
+                set: set.clone(),
                 heal,
                 default,
                 seconds,
@@ -166,14 +168,46 @@ impl Draw<'_> {
             };
             if method.name() != OWN {
                 lines.push(line(Heal::None, true));
-                continue;
+                return Ok(());
             }
-            let fit = mend(None, material, search, &choice.keep)?;
+            let fit = mend(None, material, search, &set)?;
             let by_itself = fit.cuts.first().map_or(Heal::None, |cut| cut.heal);
             let all = [Heal::None, Heal::Scale, Heal::Linear];
             lines.extend(all.map(|heal| line(heal, heal == by_itself)));
+            Ok(())
+        };
+        for choice in chosen {
+            let depth = choice.keep.len();
+            add(method.name(), depth, choice.keep.clone())?;
+            if method.name() == OWN && self.subject.keys.contains_key("halves") {
+                let begun = Instant::now();
+                let half = self.halved(search, &choice)?;
+                eprintln!("halves {depth}: {:.0} s", begun.elapsed().as_secs_f64());
+                add("halves", depth, half)?;
+            }
         }
         Ok(lines)
+    }
+
+    /// Half layers in the place of whole ones, with no more parameters.
+    fn halved(&self, search: &Search, whole: &slim::plan::Choice) -> Result<KeepSet> {
+        let checkpoint = &self.subject.checkpoint;
+        let (target, types) = (Target::Gguf, OutType::Keep);
+        let size = |keep: &KeepSet| {
+            let found = planned(checkpoint, keep, target, types, Quantise::default())?;
+            Ok(Size {
+                bytes: found.bytes,
+                params: found.params,
+                speedup: 1.0,
+            })
+        };
+        let halving = Halving {
+            halvable: &Arch::of(checkpoint)?.halvable(checkpoint)?,
+            size: &size,
+            budget: &Budget::Keep(whole.keep.len()),
+            whole,
+        };
+        Ok(halved(search, &halving)?.keep)
     }
 }
 

@@ -11,10 +11,12 @@
 //! | `methods=a,b` | all without it |
 //! | `preserve=retrieval` | a family; `cross` chooses for each family in turn, and for none |
 //! | `seeds=0,1,2` | each draws other items, and other numbers |
-//! | `calibrate=16`, `select=8` | items of each family that make the profile, and that choose |
+//! | `calibrate=16`, `select=40` | items of each family that make the profile, and that choose |
 //! | `candidates=6`, `generations=24`, `measure=both` | as in `slim plan` |
+//! | `halves=yes` | half layers in the place of what slim's own method chose, too (method `halves`) |
 //! | `items=24` | items of each family that judge |
 //! | `tasks=a,b`, `data=DIR`, `limit=100` | public tasks that judge too, by likelihood alone |
+//! | `select=8,16,40`, `own=16` | of `weigh`: items of each family, and texts that the original writes |
 //!
 //! `choose` prints a line of JSON for each set, with what choosing it took; what slim's own method chose
 //! appears three times, mended in every way. `judge` prints a line with every answer for each of them,

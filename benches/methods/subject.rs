@@ -47,16 +47,19 @@ impl<'k> Subject<'k> {
         questions(items, Protocol::ALL, &asking)
     }
 
-    /// A seed's items of each family: no two seeds share one.
+    /// A seed's items of each family: three seeds begin at different ones, and share some only where the split
+    /// has too few.
     pub fn drawn(&self, split: Split, per_family: usize, seed: u64) -> Result<Vec<Question<'_>>> {
-        let before = per_family * seed as usize;
-        let mut seen: BTreeMap<Family, usize> = BTreeMap::new();
-        let mut items = self.suite.sample(split, before + per_family);
-        items.retain(|(task, _)| {
-            let seen = seen.entry(task.family).or_default();
-            *seen += 1;
-            *seen > before
-        });
+        let mut items = Vec::new();
+        let all = self.suite.sample(split, usize::MAX);
+        for family in Family::ALL {
+            let of_family = all.iter().filter(|(task, _)| task.family == *family);
+            let mut of_family: Vec<_> = of_family.copied().collect();
+            let step = per_family.min(of_family.len() / 3);
+            let offset = seed as usize * step % of_family.len().max(1);
+            of_family.rotate_left(offset);
+            items.extend(of_family.into_iter().take(per_family));
+        }
         self.ask(&items)
     }
 }

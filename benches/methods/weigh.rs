@@ -9,7 +9,7 @@ use slim::arch::KeepSet;
 use slim::eval::{Candidate, Compared, Engine, Mended, Question, Silent, generate};
 use slim::importance::Signals;
 use slim::plan::compensation::{Heal, Scales};
-use slim::plan::{Measure, Objective, measurable};
+use slim::plan::{Measure, Objective, copied_texts, measurable, plain_texts};
 use slim::suite::{Answer, Ask, Check, Protocol, Sampling, Split, Written};
 use std::collections::BTreeMap;
 
@@ -33,7 +33,9 @@ pub fn run(subject: &Subject, choices: &str) -> Result<()> {
         .collect();
     let mut found: Vec<Map<String, serde_json::Value>> = vec![Map::new(); masks.len()];
     let counted = measurable(model, &calibrate, &Silent)?;
-    for n in [8, 16, 40] {
+    let numbers = subject.keys.get("select").unwrap_or(&"8,16,40");
+    let numbers = numbers.split(',').filter(|n| !n.is_empty()).map(str::parse);
+    for n in numbers.collect::<Result<Vec<usize>, _>>()? {
         let questions = subject.drawn(Split::Select, n, 0)?;
         let one = Objective::new(&[], Measure::Answers, counted.clone());
         let other = Objective::new(&[], Measure::Divergence, counted.clone());
@@ -50,21 +52,27 @@ pub fn run(subject: &Subject, choices: &str) -> Result<()> {
         for (found, after) in found.iter_mut().zip(&after) {
             found.insert(
                 format!("answers {n}"),
-                json!(one.judge(&asked, &before, after).total),
+                json!(one.judge(&asked, &before, after, None).total),
             );
             found.insert(
                 format!("divergence {n}"),
-                json!(other.judge(&asked, &before, after).total),
+                json!(other.judge(&asked, &before, after, None).total),
             );
-            for (family, loss) in both.judge(&asked, &before, after).families {
-                found.insert(format!("{family} {n}"), json!(loss));
+            for (name, objective) in [("", &both), ("answers ", &one), ("divergence ", &other)] {
+                for (family, loss) in objective.judge(&asked, &before, after, None).families {
+                    found.insert(format!("{name}{family} {n}"), json!(loss));
+                }
             }
         }
         eprintln!("{n} items a family: {} tokens", engine.tokens(&asked));
     }
     let own = own_texts(subject, &calibrate)?;
-    let more = texts(&calibrate, 64);
-    for (name, texts) in [("own texts", own), ("texts 64", more)] {
+    let more = plain_texts(&calibrate, 64);
+    let copies = copied_texts(&more, 8, 64, &mut fastrand::Rng::with_seed(0));
+    for (name, texts) in [("own texts", own), ("texts 64", more), ("copies", copies)] {
+        if texts.is_empty() {
+            continue;
+        }
         let engine = Engine::new(model);
         let reference = engine.reference(&texts, &Silent)?;
         let answers = engine.compare(&texts, &masks, &reference, &Silent)?;
@@ -85,23 +93,6 @@ pub fn run(subject: &Subject, choices: &str) -> Result<()> {
         println!("{}", json!({"choice": choice, "found": found}));
     }
     Ok(())
-}
-
-fn texts(questions: &[Question], n: usize) -> Vec<[Candidate; 1]> {
-    let step = questions.len().div_ceil(n).max(1);
-    questions
-        .iter()
-        .step_by(step)
-        .filter_map(|question| {
-            let right = question.ask.right().first().copied().unwrap_or(0);
-            let answer = question.candidates.get(right)?;
-            let (first, rest) = answer.prompt.split_first()?;
-            Some([Candidate {
-                prompt: [*first].into(),
-                tokens: [rest, &answer.tokens].concat(),
-            }])
-        })
-        .collect()
 }
 
 /// What the original writes by itself, from a word drawn at random on.

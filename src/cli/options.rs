@@ -175,8 +175,8 @@ pub(super) struct ChoiceOptions {
     /// into .gguf), as much as the whole layers would be
     #[arg(long, value_enum, default_value_t = Granularity::Block)]
     granularity: Granularity,
-    /// Items of each family that choose the layers
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    /// Items of each family that choose the layers; the first 8 choose the sets that are asked all of them
+    #[arg(long, value_name = "N", default_value_t = 40)]
     select_items: usize,
     /// Layers, groups of layers or swaps tried at each step
     #[arg(long, value_name = "N", default_value_t = 4)]

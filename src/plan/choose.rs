@@ -5,16 +5,18 @@ use super::compensation::{Cut, Fit, Heal, Scales, cuts, fit};
 use super::methods::{Choice, Halving, Method, Search, halved};
 use super::objective::{Measure, Objective, Preserve};
 use super::scope::Scope;
+use super::texts::{copied_texts, plain_texts};
 use super::trial::Trial;
 use super::writing::Writing;
 use super::{Plan, SCHEMA_VERSION, measurable};
 use crate::arch::{KeepSet, Layers};
 use crate::convert::vocabulary::TextTokenizer;
-use crate::eval::{Candidate, Engine, Mended, Progress, Question, digest};
+use crate::eval::{Engine, Mended, Progress, Question, digest};
 use crate::importance::{Profile, Signals};
 use crate::model::{Mend, Model};
+use crate::suite::Family;
 use anyhow::{Context, Result, ensure};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Tokens a channel of the hidden state that a linear map is fitted on, at least, where nobody asks for one.
@@ -25,6 +27,13 @@ const TOKENS_A_CHANNEL: usize = 64;
 /// Texts of the search that know no tasks, at most: the papers' few thousand tokens.
 const TEXTS: usize = 32;
 const FEW_TEXTS: usize = 4;
+
+/// Texts that are said twice, and their tokens.
+const COPIES: usize = 8;
+const COPIED: usize = 64;
+
+/// Items of each family by which many sets are tried, at most; the best answer all questions.
+const FEW_ITEMS: usize = 8;
 
 /// How to choose.
 pub struct Wishes<'w> {
@@ -102,22 +111,42 @@ pub fn with_search<T>(
     let objective = objective.with_floor(wishes.floor);
     let counts = |question: &&Question| objective.counts(question.task.family, question.protocol());
     let select: Vec<&Question> = material.select.iter().filter(counts).collect();
+    let few_questions = of_first_items(&select, FEW_ITEMS);
     let signals = Signals::of(&Engine::new(model), material.calibrate, n_layers, progress)?;
     let scales = Scales::new(signals.magnitudes.clone(), model);
     let scales = (wishes.heal != Some(Heal::None)).then_some(&scales);
-    let texts = texts(material.calibrate);
+    let texts = plain_texts(material.calibrate, TEXTS);
     let few = &texts[..texts.len().min(FEW_TEXTS)];
+    let copied = COPIED.min(model.config().context_length.saturating_sub(1) / 2);
+    let copies = match objective.looks_at_copying(&select) {
+        true => copied_texts(
+            &texts,
+            COPIES,
+            copied,
+            &mut fastrand::Rng::with_seed(wishes.seed),
+        ),
+        false => Vec::new(),
+    };
     let tokenizer = material.tokenizer;
     choose(&Search {
         scope: &Scope::new(material.layers, wishes.free_ends),
         profile,
         signals: &signals,
         objective: &objective,
-        trial: &Trial::new(model, &select, scales, progress)?,
+        trial: &Trial::new(model, &few_questions, scales, progress)?,
+        jury: &Trial::new(model, &select, scales, progress)?,
         // Bare, as published: slim's own search gives its candidates mended.
         texts: &Trial::new(model, &texts, None, progress)?,
         few_texts: &Trial::new(model, few, None, progress)?,
-        writing: &Writing::new(model, tokenizer, &select, &objective, scales, progress)?,
+        copies: &Trial::new(model, &copies, None, progress)?,
+        writing: &Writing::new(
+            model,
+            tokenizer,
+            &few_questions,
+            &objective,
+            scales,
+            progress,
+        )?,
         candidates: wishes.candidates,
         generations: wishes.generations,
         seed: wishes.seed,
@@ -163,7 +192,6 @@ pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> 
             }
         };
         let fit = mend(wishes.heal, material, search, &choice.keep)?;
-        let texts = search.texts.spent() + search.few_texts.spent();
         Ok(Chosen {
             plan: Plan {
                 schema_version: SCHEMA_VERSION,
@@ -179,7 +207,7 @@ pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> 
                 counted: search.objective.counted(),
                 fitted_on: needs_fit(&fit.cuts).then(|| digest(material.calibrate)),
                 cuts: fit.cuts,
-                layer_passes: search.trial.spent() + texts,
+                layer_passes: search.spent(),
                 curve,
                 steps: choice.steps,
             },
@@ -188,20 +216,19 @@ pub fn choose(wishes: &Wishes, material: &Material, progress: &dyn Progress) -> 
     })
 }
 
-/// The right answers of questions as plain text after their prompts.
-fn texts(questions: &[Question]) -> Vec<[Candidate; 1]> {
-    let text = |question: &Question| {
-        let right = question.ask.right().first().copied().unwrap_or(0);
-        let answer = question.candidates.get(right)?;
-        let (first, rest) = answer.prompt.split_first()?;
-        Some([Candidate {
-            prompt: [*first].into(),
-            tokens: [rest, &answer.tokens].concat(),
-        }])
+/// The questions of the first `n` items of each family.
+fn of_first_items<'q>(questions: &[&'q Question<'q>], n: usize) -> Vec<&'q Question<'q>> {
+    let mut seen: BTreeMap<Family, BTreeSet<(&str, &str)>> = BTreeMap::new();
+    let mut first = |question: &&&'q Question<'q>| {
+        let seen = seen.entry(question.task.family).or_default();
+        let id = (question.task.name.as_str(), question.item.id.as_str());
+        seen.contains(&id) || (seen.len() < n && seen.insert(id))
     };
-    // Evenly over all questions: each task and protocol has some.
-    let step = questions.len().div_ceil(TEXTS).max(1);
-    questions.iter().step_by(step).filter_map(text).collect()
+    questions
+        .iter()
+        .filter(|question| first(question))
+        .copied()
+        .collect()
 }
 
 /// What is known of the depth before anything is measured.
@@ -305,12 +332,12 @@ fn curve(
             .into_iter()
             .map(|choice| choice.keep),
     );
-    search
-        .progress
-        .begin("measuring every depth", search.trial.work(&sets));
-    let found = search
-        .trial
-        .retained(search.objective, &sets, search.progress)?;
+    search.progress.begin(
+        "measuring every depth",
+        search.jury.work(&sets) + search.copies.work(&sets),
+    );
+    let masks: Vec<Mended> = sets.iter().map(|set| search.jury.mended(set)).collect();
+    let found = search.judged(search.jury, &masks, search.progress)?;
     let point = |(keep, (loss, retained)): (KeepSet, (super::objective::Loss, BTreeMap<_, _>))| {
         Ok(Point {
             size: size(&keep)?,
@@ -361,11 +388,11 @@ pub fn mend(
     }
     let masks: Vec<Mended> = fits.iter().map(|fit| fit.mended.clone()).collect();
     // On the select split alone: the plain text is what a map was fitted on.
-    let losses = search
-        .trial
-        .losses_of(search.objective, &masks, search.progress)?;
-    let fits = fits.into_iter().zip(losses);
-    let best = fits.min_by(|a, b| a.1.total.total_cmp(&b.1.total));
+    let losses = search.judged(search.jury, &masks, search.progress)?;
+    let fits = fits
+        .into_iter()
+        .zip(losses.into_iter().map(|(loss, _)| loss.total));
+    let best = fits.min_by(|a, b| a.1.total_cmp(&b.1));
     Ok(best.context("nothing was tried")?.0)
 }
 
@@ -424,4 +451,36 @@ impl Plan {
 
 fn needs_fit(cuts: &[Cut]) -> bool {
     cuts.iter().any(|cut| cut.heal == Heal::Linear)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{Split, Suite};
+
+    #[test]
+    fn a_few_items_are_the_first_of_each_family_under_all_protocols() {
+        let suite = Suite::embedded();
+        let asked = |per_family: usize| -> Vec<Question> {
+            let sample = suite.sample(Split::Select, per_family);
+            let asks = sample.into_iter().flat_map(|(task, item)| {
+                item.asks.iter().map(move |ask| Question {
+                    task,
+                    item,
+                    ask,
+                    text: String::new(),
+                    candidates: Vec::new(),
+                    prompt: Vec::new(),
+                    truncated: 0,
+                })
+            });
+            asks.collect()
+        };
+        let name = |q: &Question| format!("{}/{}/{}", q.task.name, q.item.id, q.protocol());
+        let (many, few) = (asked(3), asked(2));
+        let many: Vec<&Question> = many.iter().collect();
+        let names = |found: Vec<&Question>| found.into_iter().map(name).collect::<Vec<_>>();
+        assert_eq!(names(of_first_items(&many, 2)), names(few.iter().collect()));
+        assert_eq!(of_first_items(&many, 3).len(), many.len());
+    }
 }

@@ -7,6 +7,7 @@ mod measurable;
 mod methods;
 mod objective;
 mod scope;
+mod texts;
 mod trial;
 mod writing;
 
@@ -16,6 +17,7 @@ pub use measurable::{Cells, measurable};
 pub use methods::{Choice, Halving, METHODS, Method, Search, halved, method};
 pub use objective::{Loss, Measure, Objective, Preserve};
 pub use scope::Scope;
+pub use texts::{copied_texts, plain_texts};
 pub use trial::Trial;
 pub use writing::Writing;
 

@@ -136,6 +136,12 @@ impl Objective {
         PLAIN_TEXT * least
     }
 
+    /// Whether it matters to some questions what a set loses of copying.
+    pub fn looks_at_copying(&self, questions: &[&Question]) -> bool {
+        let retrieves = |question: &&Question| question.task.family == Family::Retrieval;
+        self.measure != Measure::Answers && questions.iter().any(retrieves)
+    }
+
     /// Whether a family under a protocol is looked at.
     pub fn counts(&self, family: Family, protocol: Protocol) -> bool {
         self.counted.contains(&(family, protocol))
@@ -167,12 +173,15 @@ impl Objective {
     }
 
     /// What is lost between two models' answers to the same questions. A family's loss is the mean
-    /// over its protocols, so that none outvotes another by its number of items.
+    /// over its protocols, so that none outvotes another by its number of items. `copying`, where it is
+    /// known, is the divergence of a token that only copying foretells: it takes the place of retrieval's
+    /// divergence, which does not tell what sets cost retrieval (docs/findings.md).
     pub fn judge(
         &self,
         questions: &[&Question],
         before: &[Vec<Compared>],
         after: &[Vec<Compared>],
+        copying: Option<f64>,
     ) -> Loss {
         let of = |one: fn(&Question, &[Compared], &[Compared]) -> f64| {
             let each = questions.iter().zip(before.iter().zip(after));
@@ -187,6 +196,8 @@ impl Objective {
         };
         if self.measure != Measure::Answers {
             for (family, divergence) in of(divergence) {
+                let copying = copying.filter(|_| family == Family::Retrieval);
+                let divergence = copying.unwrap_or(divergence);
                 let loss = families.entry(family).or_insert(0.0f64);
                 // A better score is no reason to overlook that the model is another one.
                 *loss = loss.max(0.0) + divergence;
@@ -272,6 +283,8 @@ fn family_means(falls: impl Iterator<Item = (Family, Protocol, f64)>) -> BTreeMa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::Candidate;
+    use crate::suite::Suite;
 
     #[test]
     fn what_is_preserved_weighs_more_than_what_is_not() {
@@ -305,6 +318,63 @@ mod tests {
         let objective = Objective::new(&[], Measure::Both, Cells::new());
         let lost = BTreeMap::from([(Family::Knowledge, 1.0), (Family::Language, -3.0)]);
         assert!((objective.loss(&lost) - 0.25).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_lost_of_copying_is_retrievals_divergence_and_no_other_familys() {
+        let suite = Suite::embedded();
+        let counted = |family| (family, Protocol::Continuation);
+        let cells = Cells::from([counted(Family::Retrieval), counted(Family::Language)]);
+        let asked = |family: Family| {
+            let task = suite.tasks.iter().find(|task| task.family == family);
+            let task = task.unwrap();
+            let item = &task.items[0];
+            let ask = item.ask(Protocol::Continuation).unwrap();
+            let candidates = vec![one_token(); ask.options().len()];
+            (task, item, ask, candidates)
+        };
+        let questions = [Family::Retrieval, Family::Language].map(|family| {
+            let (task, item, ask, candidates) = asked(family);
+            Question {
+                task,
+                item,
+                ask,
+                text: String::new(),
+                candidates,
+                prompt: Vec::new(),
+                truncated: 0,
+            }
+        });
+        let questions: Vec<&Question> = questions.iter().collect();
+        let answers = |divergence| {
+            let log_prob = -1.0;
+            let likelihood = Likelihood {
+                log_prob,
+                greedy: false,
+            };
+            let compared = Compared {
+                likelihood,
+                divergence,
+            };
+            let of = |question: &&Question| vec![compared; question.candidates.len()];
+            questions.iter().map(of).collect::<Vec<_>>()
+        };
+        let judge = |measure, copying| {
+            let objective = Objective::new(&[], measure, cells.clone());
+            let loss = objective.judge(&questions, &answers(0.0), &answers(0.5), copying);
+            [Family::Retrieval, Family::Language].map(|family| loss.families[&family])
+        };
+        assert_eq!(judge(Measure::Both, None), [0.5, 0.5]);
+        assert_eq!(judge(Measure::Both, Some(2.0)), [2.0, 0.5]);
+        assert_eq!(judge(Measure::Divergence, Some(2.0)), [2.0, 0.5]);
+        assert_eq!(judge(Measure::Answers, Some(2.0)), [0.0, 0.0]);
+    }
+
+    fn one_token() -> Candidate {
+        Candidate {
+            prompt: [1].into(),
+            tokens: vec![2],
+        }
     }
 
     #[test]

@@ -49,6 +49,16 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
         })
     }
 
+    /// How many texts there are.
+    pub fn len(&self) -> usize {
+        self.questions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.questions.is_empty()
+    }
+
     /// Layer passes of tokens that were spent so far.
     pub fn spent(&self) -> u64 {
         self.spent.get()
@@ -143,53 +153,26 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
 }
 
 impl Trial<'_, &Question<'_>> {
-    /// What each set loses.
+    /// What each candidate loses, and what every family retains; see [`Objective::retained`]. `copying` has what
+    /// each loses of copying, for [`Objective::judge`].
     ///
     /// # Errors
     /// As of [`Self::answers`].
-    pub fn losses(
-        &self,
-        objective: &Objective,
-        sets: &[KeepSet],
-        progress: &dyn Progress,
-    ) -> Result<Vec<Loss>> {
-        let masks: Vec<Mended> = sets.iter().map(|keep| self.mended(keep)).collect();
-        self.losses_of(objective, &masks, progress)
-    }
-
-    /// The same of sets that are mended in their own way.
-    ///
-    /// # Errors
-    /// As of [`Self::answers`].
-    pub fn losses_of(
+    pub fn judged(
         &self,
         objective: &Objective,
         masks: &[Mended],
-        progress: &dyn Progress,
-    ) -> Result<Vec<Loss>> {
-        let answers = self.answers_of(masks, progress)?;
-        let loss =
-            |after: &Vec<Vec<Compared>>| objective.judge(self.questions, &self.original, after);
-        Ok(answers.iter().map(loss).collect())
-    }
-
-    /// What each set loses, and what every family retains; see [`Objective::retained`].
-    ///
-    /// # Errors
-    /// As of [`Self::answers`].
-    pub fn retained(
-        &self,
-        objective: &Objective,
-        sets: &[KeepSet],
+        copying: &[f64],
         progress: &dyn Progress,
     ) -> Result<Vec<(Loss, BTreeMap<Family, f64>)>> {
-        let answers = self.answers(sets, progress)?;
-        let both = |after: &Vec<Vec<Compared>>| {
+        let answers = self.answers_of(masks, progress)?;
+        let one = |(i, after): (usize, &Vec<Vec<Compared>>)| {
+            let (questions, before) = (self.questions, &self.original);
             (
-                objective.judge(self.questions, &self.original, after),
-                objective.retained(self.questions, &self.original, after),
+                objective.judge(questions, before, after, copying.get(i).copied()),
+                objective.retained(questions, before, after),
             )
         };
-        Ok(answers.iter().map(both).collect())
+        Ok(answers.iter().enumerate().map(one).collect())
     }
 }

@@ -226,24 +226,43 @@ def cross(original, groups):
             if what == "loss" and "" in runs:
                 found = [difference(original, runs[f], runs[""], f, at) if f in runs else (0, 0, 0) for f in FAMILIES]
                 print("| diagonal − all alike | " + " | ".join("%+.2f [%+.2f, %+.2f]" % one for one in found) + " |")
+                others = {key[2]: found for key, found in groups.items() if key[1] == keep and not key[0] and key[4] and key[2] != "iterative"}
+                row = []
+                for f in FAMILIES if others else []:
+                    # With hindsight, over the draws of both.
+                    best = min(others, key=lambda method: of_family(original, mean_of([run for _, run in others[method]]), f))
+                    one, other = same_draws(groups[keys[f]], others[best])
+                    row.append(f"{best} %+.2f [%+.2f, %+.2f]" % difference(original, one, other, f, at))
+                print("| diagonal − best other | " + " | ".join(row) + " |")
 
 
 def weigh(original, groups, path):
+    """Within each depth, and what the set that a criterion would choose loses more than the best of these sets."""
     judged = {(set_of(choice), key[3]): run for key, found in groups.items() for choice, run in found}
-    weighed = [(line["found"], judged.get((set_of(line["choice"]), line["choice"]["heal"]))) for line in map(json.loads, open(path))]
-    weighed = [(found, run) for found, run in weighed if run]
+    sets = defaultdict(list)
+    for line in map(json.loads, open(path)):
+        choice = line["choice"]
+        if run := judged.get((set_of(choice), choice["heal"])):
+            sets[choice["keep"]].append((line["found"], run))
     rank = lambda values: np.argsort(np.argsort(values))
     spearman = lambda a, b: np.corrcoef(rank(a), rank(b))[0, 1]
-    print(f"\n{len(weighed)} sets; Spearman with what was judged, report split and public tasks\n")
-    print("| criterion | " + " | ".join(FAMILIES) + " |\n|---|" + "---|" * len(FAMILIES))
-    items = sorted({int(name.split()[1]) for found, _ in weighed for name in found if name.split()[0] in FAMILIES})
+    print("\nSpearman with what was judged; behind it the regret, nats. Depths: " + ", ".join(f"{keep} ({len(sets[keep])} sets)" for keep in sets))
+    print("\n| criterion | " + " | ".join(FAMILIES) + " |\n|---|" + "---|" * len(FAMILIES))
+    some = next(iter(sets.values()))[0][0]
+    items = sorted({int(name.split()[1]) for name in some if name.split()[0] in FAMILIES})
     criteria = [(f"{n} items of it", lambda found, f, n=n: found[f"{f} {n}"]) for n in items]
-    criteria.append(("KL on plain text", lambda found, f: found["texts 64"]))
+    criteria += [(f"{n} items' answers + copying", lambda found, f, n=n: max(0, found[f"answers {f} {n}"]) + found["copies"]) for n in items]
+    criteria += [("copying alone", lambda found, f: found["copies"]), ("KL on plain text", lambda found, f: found["texts 64"])]
     for name, of_found in criteria:
         row = []
         for family in FAMILIES:
-            by = [of_found(found, family) for found, _ in weighed]
-            row.append(", ".join(f"{spearman(by, [loss(original, run, of(original, family, public)) for _, run in weighed]):.2f}" for public in (False, True)))
+            ranks, regrets = [], []
+            for keep in sets:
+                by = [of_found(found, family) for found, _ in sets[keep]]
+                lost = [of_family(original, run, family) for _, run in sets[keep]]
+                ranks.append(spearman(by, lost))
+                regrets.append(lost[int(np.argmin(by))] - min(lost))
+            row.append(", ".join(f"{r:.2f}" for r in ranks) + f"; {np.mean(regrets):.2f}")
         print(f"| {name} | " + " | ".join(row) + " |")
 
 

@@ -1,6 +1,6 @@
 //! One layer at a time: the one that is missed least goes, and everything is measured again.
 
-use super::{Choice, Method, Search, Step, by_cost};
+use super::{Choice, Method, Search, Step};
 use crate::arch::{KeepSet, Part};
 use crate::eval::Share;
 use crate::plan::objective::Loss;
@@ -25,14 +25,8 @@ impl Method for Sleb {
     }
 }
 
-/// The same at a fraction of the cost: at each step only those layers are tried that cost least when they
-/// were last tried, at first each by itself.
-pub(super) fn lazily(search: &Search, sizes: &[usize]) -> Result<Vec<Choice>> {
-    let costs = by_cost::perplexities(search)?;
-    by_perplexity(search, costs, search.candidates, sizes)
-}
-
-fn by_perplexity(
+/// At each step the `most` layers are tried that cost least when they were last tried, at first as `costs` says.
+pub(super) fn by_perplexity(
     search: &Search,
     costs: Vec<f64>,
     most: usize,

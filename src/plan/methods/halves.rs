@@ -122,7 +122,7 @@ impl<'d, 'a> Descent<'d, 'a> {
     fn path(&self, free: &[HalfLayer]) -> Result<(Choice, BTreeMap<HalfLayer, f64>)> {
         let all = KeepSet::all(self.search.scope.n_layers());
         let singles: Vec<KeepSet> = free.iter().map(|(l, h)| all.drop_half(*l, *h)).collect();
-        let work = self.search.trial.work(&singles);
+        let work = self.search.work(self.search.trial, &singles);
         self.search.progress.begin("half layers, each alone", work);
         let found = losses(self.search, &singles, work)?;
         let found = found.into_iter().map(|loss| loss.total);

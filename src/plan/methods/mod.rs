@@ -18,7 +18,9 @@ use super::writing::Writing;
 use crate::arch::KeepSet;
 use crate::eval::{Candidate, Mended, Progress, Question};
 use crate::importance::{Profile, Signals};
+use crate::suite::Family;
 use anyhow::{Context, Result};
+use std::collections::BTreeMap;
 
 /// What methods choose by.
 #[derive(Clone, Copy)]
@@ -31,11 +33,15 @@ pub struct Search<'a> {
     pub signals: &'a Signals,
     /// What is to be preserved.
     pub objective: &'a Objective,
-    /// Questions of the select split.
+    /// A few questions of the select split, for many sets at little cost.
     pub trial: &'a Trial<'a, &'a Question<'a>>,
+    /// All of them, for the best sets.
+    pub jury: &'a Trial<'a, &'a Question<'a>>,
     /// Plain text, for methods that know no tasks.
     pub texts: &'a Trial<'a, [Candidate; 1]>,
-    /// The first of them, for many sets at little cost.
+    /// Words without sense, said twice, where copying counts.
+    pub copies: &'a Trial<'a, [Candidate; 1]>,
+    /// The first of the plain texts, for many sets at little cost.
     pub few_texts: &'a Trial<'a, [Candidate; 1]>,
     /// What candidates write.
     pub writing: &'a Writing<'a>,
@@ -98,18 +104,53 @@ pub fn method(name: &str) -> Option<&'static dyn Method> {
 }
 
 impl Search<'_> {
-    /// What candidates lose: the objective on the select split, and how far they are from the original on
-    /// every token of plain text.
+    /// What sets lose as some questions see it: the objective on them, and how far the sets are from the original
+    /// on every token of plain text.
     ///
     /// # Errors
     /// What the engine reports.
-    pub fn losses_of(&self, masks: &[Mended], progress: &dyn Progress) -> Result<Vec<Loss>> {
-        let mut losses = self.trial.losses_of(self.objective, masks, progress)?;
-        let texts = self.texts.divergences_of(masks, progress)?;
-        for (loss, text) in losses.iter_mut().zip(texts) {
+    pub fn losses(
+        &self,
+        trial: &Trial<&Question>,
+        sets: &[KeepSet],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loss>> {
+        let masks: Vec<Mended> = sets.iter().map(|set| trial.mended(set)).collect();
+        let judged = self.judged(trial, &masks, progress)?;
+        let texts = self.texts.divergences_of(&masks, progress)?;
+        let both = |((mut loss, _), text): ((Loss, _), f64)| {
             loss.total += self.objective.plain_text() * text;
-        }
-        Ok(losses)
+            loss
+        };
+        Ok(judged.into_iter().zip(texts).map(both).collect())
+    }
+
+    /// The same without plain text, and what every family retains.
+    ///
+    /// # Errors
+    /// What the engine reports.
+    pub fn judged(
+        &self,
+        trial: &Trial<&Question>,
+        masks: &[Mended],
+        progress: &dyn Progress,
+    ) -> Result<Vec<(Loss, BTreeMap<Family, f64>)>> {
+        let copying = match self.copies.is_empty() {
+            true => Vec::new(),
+            false => self.copies.divergences_of(masks, progress)?,
+        };
+        trial.judged(self.objective, masks, &copying, progress)
+    }
+
+    /// Layer passes of tokens that [`Self::losses`] takes.
+    pub fn work(&self, trial: &Trial<&Question>, sets: &[KeepSet]) -> u64 {
+        trial.work(sets) + self.texts.work(sets) + self.copies.work(sets)
+    }
+
+    /// Layer passes of tokens that were spent so far.
+    pub fn spent(&self) -> u64 {
+        let asked = self.trial.spent() + self.jury.spent();
+        asked + self.texts.spent() + self.copies.spent() + self.few_texts.spent()
     }
 
     /// The cheapest allowed set of a size.

@@ -3,7 +3,7 @@
 
 use super::Search;
 use crate::arch::KeepSet;
-use crate::eval::{Mended, Share};
+use crate::eval::Share;
 use crate::plan::objective::Loss;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -12,7 +12,11 @@ use std::collections::BTreeMap;
 const ROUNDS: u64 = 8;
 const FRUITLESS: u64 = 2;
 
-/// Sets that write a text in the end.
+/// Sets that are asked everything in the end, beside those that the search began with: a few questions do
+/// not tell one family's losses apart, and the best of many sets is often the luckiest.
+const ASKED_ALL: usize = 8;
+
+/// Of these, those that write a text.
 const FINALISTS: usize = 3;
 
 /// Units of progress of a round.
@@ -21,14 +25,14 @@ const ROUND: u64 = 1000;
 /// Sets that were tried, with what they lose.
 pub(super) struct Tried<'s, 'a> {
     search: &'s Search<'a>,
+    first: Vec<KeepSet>,
     losses: BTreeMap<KeepSet, f64>,
 }
 
-/// What sets lose; trying them is worth some units of progress.
+/// What sets lose as a few questions see it; trying them is worth some units of progress.
 pub(super) fn losses(search: &Search, sets: &[KeepSet], worth: u64) -> Result<Vec<Loss>> {
-    let work = search.trial.work(sets) + search.texts.work(sets);
-    let masks: Vec<Mended> = sets.iter().map(|set| search.trial.mended(set)).collect();
-    search.losses_of(&masks, &Share::new(search.progress, worth, work))
+    let share = Share::new(search.progress, worth, search.work(search.trial, sets));
+    search.losses(search.trial, sets, &share)
 }
 
 impl<'s, 'a> Tried<'s, 'a> {
@@ -37,6 +41,7 @@ impl<'s, 'a> Tried<'s, 'a> {
         search.progress.begin(stage, (ROUNDS + 1) * ROUND);
         let mut tried = Self {
             search,
+            first: first.clone(),
             losses: BTreeMap::new(),
         };
         tried.add(first)?;
@@ -90,8 +95,27 @@ impl<'s, 'a> Tried<'s, 'a> {
         Ok(())
     }
 
+    /// The best few, and those that the search began with, by all questions.
+    fn ask_all(&mut self) -> Result<()> {
+        let jury = self.search.jury;
+        if jury.len() == self.search.trial.len() {
+            return Ok(());
+        }
+        let best = self.best(ASKED_ALL).into_iter().map(|(set, _)| set);
+        let mut sets: Vec<KeepSet> = best.chain(&self.first).cloned().collect();
+        sets.sort_unstable();
+        sets.dedup();
+        let progress = self.search.progress;
+        progress.begin("asking the best everything", self.search.work(jury, &sets));
+        let losses = self.search.losses(jury, &sets, progress)?;
+        let losses = losses.into_iter().map(|loss| loss.total);
+        self.losses = sets.into_iter().zip(losses).collect();
+        Ok(())
+    }
+
     /// Of sets that lose about as little, the one whose own texts lose least.
-    pub fn best_writer(self) -> Result<KeepSet> {
+    pub fn best_writer(mut self) -> Result<KeepSet> {
+        self.ask_all()?;
         let finalists = self.best(FINALISTS);
         let sets: Vec<KeepSet> = finalists.iter().map(|(set, _)| (*set).clone()).collect();
         let written = self.search.writing.losses(&sets, self.search.progress)?;
