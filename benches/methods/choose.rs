@@ -150,7 +150,14 @@ impl Draw<'_> {
     ) -> Result<Vec<Choice>> {
         let begun = Instant::now();
         let before = search.spent();
-        let chosen = method.choose(search, depths)?;
+        let known = match self.subject.keys.get("whole") {
+            Some(path) if method.name() == OWN => self.known(path, family, depths)?,
+            _ => Vec::new(),
+        };
+        let chosen = match known.is_empty() {
+            true => method.choose(search, depths)?,
+            false => known,
+        };
         let (seconds, layer_passes) = (begun.elapsed().as_secs_f64(), search.spent() - before);
         eprintln!("{} {family} {}: {seconds:.0} s", method.name(), self.seed);
         let mut lines = Vec::new();
@@ -187,6 +194,24 @@ impl Draw<'_> {
             }
         }
         Ok(lines)
+    }
+
+    /// What slim's own method chose before.
+    fn known(&self, path: &str, family: &str, depths: &[usize]) -> Result<Vec<slim::plan::Choice>> {
+        let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+        let lines: Vec<Choice> = text
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        let own = lines.into_iter().filter(|line| {
+            let drawn = line.seed == self.seed && line.preserve == family;
+            drawn && line.method == OWN && line.default && depths.contains(&line.keep)
+        });
+        let choice = |line: Choice| slim::plan::Choice {
+            keep: line.set,
+            steps: Vec::new(),
+        };
+        Ok(own.map(choice).collect())
     }
 
     /// Half layers in the place of whole ones, with no more parameters.

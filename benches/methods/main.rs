@@ -14,6 +14,7 @@
 //! | `calibrate=16`, `select=40` | items of each family that make the profile, and that choose |
 //! | `candidates=6`, `generations=24`, `measure=both` | as in `slim plan` |
 //! | `halves=yes` | half layers in the place of what slim's own method chose, too (method `halves`) |
+//! | `whole=choices.jsonl` | slim's own sets from an earlier run, for `halves` |
 //! | `items=24` | items of each family that judge |
 //! | `tasks=a,b`, `data=DIR`, `limit=100` | public tasks that judge too, by likelihood alone |
 //! | `select=8,16,40`, `own=16` | of `weigh`: items of each family, and texts that the original writes |

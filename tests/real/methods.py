@@ -195,7 +195,7 @@ def heals(original, groups):
     for key, runs in groups.items():
         if key[2] == "iterative" and not key[0]:
             by[key[1]].setdefault(key[3], []).extend((choice["seed"], cells) for choice, cells in runs)
-    for keep in sorted(by, reverse=True):
+    for keep in sorted((keep for keep in by if len(by[keep]) == 3), reverse=True):
         # Draws that were mended in every way.
         seeds = set.intersection(*({seed for seed, _ in found} for found in by[keep].values()))
         runs = {heal: mean_of([cells for seed, cells in found if seed in seeds]) for heal, found in by[keep].items()}
