@@ -226,13 +226,16 @@ def cross(original, groups):
             if what == "loss" and "" in runs:
                 found = [difference(original, runs[f], runs[""], f, at) if f in runs else (0, 0, 0) for f in FAMILIES]
                 print("| diagonal − all alike | " + " | ".join("%+.2f [%+.2f, %+.2f]" % one for one in found) + " |")
-                others = {key[2]: found for key, found in groups.items() if key[1] == keep and not key[0] and key[4] and key[2] != "iterative"}
+                others = defaultdict(list)
+                for key, found in groups.items():
+                    if key[1] == keep and not key[0] and key[4] and key[2] != "iterative":
+                        others[key[2]] += [run for choice, run in found if choice["seed"] in seeds]
+                others = {method: mean_of(found) for method, found in others.items() if len(found) == len(seeds)}
                 row = []
                 for f in FAMILIES if others else []:
-                    # With hindsight, over the draws of both.
-                    best = min(others, key=lambda method: of_family(original, mean_of([run for _, run in others[method]]), f))
-                    one, other = same_draws(groups[keys[f]], others[best])
-                    row.append(f"{best} %+.2f [%+.2f, %+.2f]" % difference(original, one, other, f, at))
+                    # With hindsight.
+                    best = min(others, key=lambda method: of_family(original, others[method], f))
+                    row.append(f"{best} %+.2f [%+.2f, %+.2f]" % difference(original, runs[f], others[best], f, at))
                 print("| diagonal − best other | " + " | ".join(row) + " |")
 
 
