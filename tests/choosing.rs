@@ -8,38 +8,30 @@ use slim::arch::{Arch, KeepSet};
 use slim::checkpoint::Checkpoint;
 use slim::convert::vocabulary::runnable;
 use slim::eval::{Asking, Question, Silent, questions};
-use slim::importance::{Profile, Run, SAMPLES_VERSION, Samples, Scoring, Shard};
+use slim::importance::Profile;
 use slim::model::Model;
 use slim::plan::compensation::Heal;
 use slim::plan::{Budget, Material, Measure, Search, Trial, Wishes, method, with_search};
 use slim::suite::harness::Options;
 use slim::suite::{Family, Protocol, Split, Suite};
+use std::process::Command;
 use support::village;
 
-fn profile(model: &Model, asked: &[Question]) -> Profile {
-    let scoring = Scoring::new(model, &[], asked);
-    let run = Run {
-        schema_version: SAMPLES_VERSION,
-        slim: String::new(),
-        shard: Shard::WHOLE,
-        model: String::new(),
-        model_sha256: String::new(),
-        n_layers: scoring.n_layers(),
-        compute: String::new(),
-        suite: String::new(),
-        items_per_family: asked.len(),
-        asked: String::new(),
-        portions: scoring.tokens(),
-    };
-    let mut samples = Samples::default();
-    scoring
-        .measure(Shard::WHOLE, &mut samples, &Silent)
+/// The fixture's, as a user makes it.
+fn profile() -> Profile {
+    let slim = Command::new(env!("CARGO_BIN_EXE_slim"))
+        .arg("score")
+        .arg(village())
+        .arg("--suite")
+        .arg(village().join("suite"))
+        .args(["--calibrate-items", "2", "--json"])
+        .output()
         .unwrap();
-    run.profile(samples).unwrap()
+    serde_json::from_slice(&slim.stdout).unwrap()
 }
 
-#[test]
-fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
+/// A search over the fixture, by likelihood alone: no texts are written.
+fn search(measure: Measure, look: impl FnOnce(&Model, &[Question], &Search)) {
     let checkpoint = Checkpoint::open(&village()).unwrap();
     let model = Model::load(&checkpoint, &Device::Cpu, |_, _| {}).unwrap();
     let tokenizer = runnable(&checkpoint).unwrap();
@@ -50,7 +42,6 @@ fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
         chat: None,
     };
     let ask = |split, per_family| {
-        // No texts are written: likelihood alone decides.
         let asked = suite.sample(split, per_family);
         questions(&asked, &[Protocol::Continuation], &asking).unwrap()
     };
@@ -60,7 +51,7 @@ fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
         model: &model,
         tokenizer: &tokenizer,
         layers: &layers,
-        profile: &profile(&model, &calibrate),
+        profile: &profile(),
         calibrate: &calibrate,
         select: &select,
         size: &|_: &KeepSet| bail!("sizes are not asked for"),
@@ -68,7 +59,7 @@ fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
     let wishes = Wishes {
         preserve: &[],
         floor: None,
-        measure: Measure::Both,
+        measure,
         method: method("iterative").unwrap(),
         heal: Some(Heal::None),
         budget: Budget::Knee,
@@ -80,6 +71,15 @@ fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
         generations: 1,
     };
     with_search(&wishes, &material, &Silent, |search| {
+        look(&model, &select, search);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
+    search(Measure::Both, |model, select, search| {
         let of = |family| {
             let of_family = |question: &&Question| question.task.family == family;
             select.iter().filter(of_family).collect::<Vec<_>>()
@@ -87,27 +87,42 @@ fn of_the_best_sets_that_few_questions_know_all_questions_choose() {
         // The same few questions try the sets, and others have the last word: of one family, or of another.
         let families = [Family::Knowledge, Family::Language].map(of);
         let few = of(Family::Reasoning);
-        let trial = |asked| Trial::new(&model, asked, None, &Silent).unwrap();
-        let trials = [trial(&families[0]), trial(&families[1])];
-        let sizes = [6, 5, 4, 3];
-        let chosen = |jury| {
+        let trial = Trial::new(model, &few[..4], None);
+        let juries = [0, 1].map(|i| Trial::new(model, &families[i], None));
+        let chosen = |jury| -> Vec<KeepSet> {
             let search = Search {
-                trial: &trial(&few[..4]),
-                jury,
+                trial: &trial,
+                jury: Some(jury),
                 ..*search
             };
-            let chosen = method("iterative").unwrap().choose(&search, &sizes)?;
-            anyhow::Ok(chosen.into_iter().map(|choice| choice.keep).collect())
+            let own = method("iterative").unwrap();
+            let chosen = own.choose(&search, &[6, 5, 4, 3]).unwrap();
+            chosen.into_iter().map(|choice| choice.keep).collect()
         };
-        let sets: [Vec<KeepSet>; 2] = [chosen(&trials[0])?, chosen(&trials[1])?];
+        let sets = [chosen(&juries[0]), chosen(&juries[1])];
         assert_ne!(sets[0], sets[1]);
-        for (jury, (own, other)) in [(0, (0, 1)), (1, (1, 0))] {
-            let losses = |i: usize| search.losses(&trials[jury], &sets[i], &Silent).unwrap();
+        for (jury, own, other) in [(&juries[0], 0, 1), (&juries[1], 1, 0)] {
+            let losses = |i: usize| search.losses(jury, &sets[i], &Silent).unwrap();
             for (own, other) in losses(own).iter().zip(losses(other)) {
                 assert!(own.total <= other.total, "{} {}", own.total, other.total);
             }
         }
-        Ok(())
-    })
-    .unwrap();
+    });
+}
+
+#[test]
+fn what_a_set_loses_of_retrieval_is_told_by_copying_unless_only_answers_count() {
+    let set = KeepSet::all(8).drop_layers(&[3, 4]);
+    search(Measure::Divergence, |_, _, search| {
+        let loss = &search
+            .losses(search.trial, &[set.clone()], &Silent)
+            .unwrap()[0];
+        let copying = search.copies.divergences(&[set.clone()], &Silent).unwrap()[0];
+        assert!(copying > 0.0);
+        assert_eq!(loss.families[&Family::Retrieval], copying);
+        assert!(loss.families[&Family::Language] != copying);
+    });
+    search(Measure::Answers, |_, _, search| {
+        assert!(search.copies.is_empty());
+    });
 }

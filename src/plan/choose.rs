@@ -128,25 +128,19 @@ pub fn with_search<T>(
         false => Vec::new(),
     };
     let tokenizer = material.tokenizer;
+    let jury = Trial::new(model, &select, scales);
     choose(&Search {
         scope: &Scope::new(material.layers, wishes.free_ends),
         profile,
         signals: &signals,
         objective: &objective,
-        trial: &Trial::new(model, &few_questions, scales, progress)?,
-        jury: &Trial::new(model, &select, scales, progress)?,
+        trial: &Trial::new(model, &few_questions, scales),
+        jury: (few_questions.len() < select.len()).then_some(&jury),
         // Bare, as published: slim's own search gives its candidates mended.
-        texts: &Trial::new(model, &texts, None, progress)?,
-        few_texts: &Trial::new(model, few, None, progress)?,
-        copies: &Trial::new(model, &copies, None, progress)?,
-        writing: &Writing::new(
-            model,
-            tokenizer,
-            &few_questions,
-            &objective,
-            scales,
-            progress,
-        )?,
+        texts: &Trial::new(model, &texts, None),
+        few_texts: &Trial::new(model, few, None),
+        copies: &Trial::new(model, &copies, None),
+        writing: &Writing::new(model, tokenizer, &few_questions, &objective, scales),
         candidates: wishes.candidates,
         generations: wishes.generations,
         seed: wishes.seed,
@@ -334,10 +328,10 @@ fn curve(
     );
     search.progress.begin(
         "measuring every depth",
-        search.jury.work(&sets) + search.copies.work(&sets),
+        search.all().work(&sets) + search.copies.work(&sets),
     );
-    let masks: Vec<Mended> = sets.iter().map(|set| search.jury.mended(set)).collect();
-    let found = search.judged(search.jury, &masks, search.progress)?;
+    let masks: Vec<Mended> = sets.iter().map(|set| search.all().mended(set)).collect();
+    let found = search.judged(search.all(), &masks, search.progress)?;
     let point = |(keep, (loss, retained)): (KeepSet, (super::objective::Loss, BTreeMap<_, _>))| {
         Ok(Point {
             size: size(&keep)?,
@@ -388,7 +382,7 @@ pub fn mend(
     }
     let masks: Vec<Mended> = fits.iter().map(|fit| fit.mended.clone()).collect();
     // On the select split alone: the plain text is what a map was fitted on.
-    let losses = search.judged(search.jury, &masks, search.progress)?;
+    let losses = search.judged(search.all(), &masks, search.progress)?;
     let fits = fits
         .into_iter()
         .zip(losses.into_iter().map(|(loss, _)| loss.total));

@@ -7,15 +7,22 @@ use crate::eval::{Candidate, Compared, Engine, Mended, Progress, Question, Refer
 use crate::model::Model;
 use crate::suite::Family;
 use anyhow::{Context, Result};
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
+
+/// The original, to compare with.
+struct Read {
+    answers: Vec<Vec<Compared>>,
+    reference: Reference,
+}
 
 /// Texts on which candidates are tried, and how the original reads them.
 pub struct Trial<'a, Q> {
     engine: Engine<'a>,
     questions: &'a [Q],
-    original: Vec<Vec<Compared>>,
-    reference: Reference,
+    original: [KeepSet; 1],
+    /// How the original reads them, since something was asked of a candidate: not every method asks everything.
+    read: OnceCell<Read>,
     /// How candidates are mended while they are tried; absent, not at all.
     scales: Option<&'a Scales>,
     /// Layer passes of tokens that were spent.
@@ -23,35 +30,37 @@ pub struct Trial<'a, Q> {
 }
 
 impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
-    /// Reads the questions with the original.
-    ///
-    /// # Errors
-    /// What the engine reports.
-    pub fn new(
-        model: &'a Model,
-        questions: &'a [Q],
-        scales: Option<&'a Scales>,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
-        let engine = Engine::new(model);
-        let all = [KeepSet::all(model.n_layers())];
-        let work = engine.work(questions, &all);
-        progress.begin("asking the original", 2 * work);
-        let reference = engine.reference(questions, progress)?;
-        let original = engine.compare(questions, &all, &reference, progress)?;
-        Ok(Self {
-            original: original.into_iter().next().context("no answers")?,
-            engine,
+    /// Of some texts; nothing is read yet.
+    pub fn new(model: &'a Model, questions: &'a [Q], scales: Option<&'a Scales>) -> Self {
+        Self {
+            engine: Engine::new(model),
             questions,
-            reference,
+            original: [KeepSet::all(model.n_layers())],
+            read: OnceCell::new(),
             scales,
-            spent: Cell::new(2 * work),
-        })
+            spent: Cell::new(0),
+        }
     }
 
-    /// How many texts there are.
-    pub fn len(&self) -> usize {
-        self.questions.len()
+    fn read(&self, progress: &dyn Progress) -> Result<&Read> {
+        if let Some(read) = self.read.get() {
+            return Ok(read);
+        }
+        self.spent.set(self.spent.get() + self.unread_work());
+        let reference = self.engine.reference(self.questions, progress)?;
+        let answers = self
+            .engine
+            .compare(self.questions, &self.original, &reference, progress)?;
+        let answers = answers.into_iter().next().context("no answers")?;
+        Ok(self.read.get_or_init(|| Read { answers, reference }))
+    }
+
+    /// What reading the texts with the original will take, if that is still to be done.
+    fn unread_work(&self) -> u64 {
+        match self.read.get() {
+            Some(_) => 0,
+            None => 2 * self.engine.work(self.questions, &self.original),
+        }
     }
 
     /// Whether there are none.
@@ -64,9 +73,9 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
         self.spent.get()
     }
 
-    /// Layer passes of tokens that trying some sets takes.
+    /// Layer passes of tokens that trying some sets takes; the first time, with reading the original.
     pub fn work(&self, sets: &[KeepSet]) -> u64 {
-        self.engine.work(self.questions, sets)
+        self.unread_work() + self.engine.work(self.questions, sets)
     }
 
     /// What candidates make of the texts: `[set][question][candidate]`.
@@ -87,10 +96,11 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
         masks: &[Mended],
         progress: &dyn Progress,
     ) -> Result<Vec<Vec<Vec<Compared>>>> {
+        let read = self.read(progress)?;
         let work = self.engine.work(self.questions, masks);
         self.spent.set(self.spent.get() + work);
         self.engine
-            .compare(self.questions, masks, &self.reference, progress)
+            .compare(self.questions, masks, &read.reference, progress)
     }
 
     /// A set as it is tried.
@@ -129,7 +139,7 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
     pub fn surprises(&self, sets: &[KeepSet], progress: &dyn Progress) -> Result<Vec<f64>> {
         let masks: Vec<Mended> = sets.iter().map(|keep| self.mended(keep)).collect();
         let surprise = |found: &Compared| -found.likelihood.log_prob;
-        let before = self.mean(&self.original, surprise);
+        let before = self.mean(&self.read(progress)?.answers, surprise);
         let after = self.means(&masks, progress, surprise)?;
         Ok(after.into_iter().map(|after| after - before).collect())
     }
@@ -165,9 +175,10 @@ impl Trial<'_, &Question<'_>> {
         copying: &[f64],
         progress: &dyn Progress,
     ) -> Result<Vec<(Loss, BTreeMap<Family, f64>)>> {
+        let before = &self.read(progress)?.answers;
         let answers = self.answers_of(masks, progress)?;
         let one = |(i, after): (usize, &Vec<Vec<Compared>>)| {
-            let (questions, before) = (self.questions, &self.original);
+            let questions = self.questions;
             (
                 objective.judge(questions, before, after, copying.get(i).copied()),
                 objective.retained(questions, before, after),

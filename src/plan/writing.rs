@@ -7,59 +7,55 @@ use crate::convert::vocabulary::TextTokenizer;
 use crate::eval::{Generated, Mended, Progress, Question, Reply, generate, judge};
 use crate::model::Model;
 use crate::suite::Family;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
-/// Questions that are answered in text, and how the original answers them.
+/// Questions that are answered in text.
 pub struct Writing<'a> {
     model: &'a Model,
     tokenizer: &'a TextTokenizer,
     questions: Vec<&'a Question<'a>>,
     objective: &'a Objective,
     scales: Option<&'a Scales>,
-    original: BTreeMap<Family, f64>,
 }
 
 impl<'a> Writing<'a> {
-    /// Lets the original write.
-    ///
-    /// # Errors
-    /// What the engine reports.
+    /// Of those of some questions that ask for text.
     pub fn new(
         model: &'a Model,
         tokenizer: &'a TextTokenizer,
         questions: &[&'a Question<'a>],
         objective: &'a Objective,
         scales: Option<&'a Scales>,
-        progress: &dyn Progress,
-    ) -> Result<Self> {
+    ) -> Self {
         let questions = questions.iter().copied();
         let questions = questions.filter(|question| !question.prompt.is_empty());
-        let mut writing = Self {
+        Self {
             model,
             tokenizer,
             questions: questions.collect(),
             objective,
             scales,
-            original: BTreeMap::new(),
-        };
-        let all = KeepSet::all(model.n_layers());
-        writing.original = writing.scores(&[all], progress)?.remove(0);
-        Ok(writing)
+        }
     }
 
-    /// What each set loses by its own texts: the weighted fall of the families' scores, 0 to 1.
+    /// What each set loses by its own texts: the weighted fall of the families' scores from what the original's are
+    /// worth, 0 to 1.
     ///
     /// # Errors
     /// What the engine reports.
     pub fn losses(&self, sets: &[KeepSet], progress: &dyn Progress) -> Result<Vec<f64>> {
-        let fall = |after: BTreeMap<_, f64>| {
-            let falls = self.original.iter().map(|(family, before)| {
+        let original = KeepSet::all(self.model.n_layers());
+        let all: Vec<KeepSet> = [original].iter().chain(sets).cloned().collect();
+        let scores = self.scores(&all, progress)?;
+        let (original, scores) = scores.split_first().context("the original writes")?;
+        let fall = |after: &BTreeMap<_, f64>| {
+            let falls = original.iter().map(|(family, before)| {
                 (*family, before - after.get(family).copied().unwrap_or(0.0))
             });
             self.objective.loss(&falls.collect())
         };
-        Ok(self.scores(sets, progress)?.into_iter().map(fall).collect())
+        Ok(scores.iter().map(fall).collect())
     }
 
     /// Of each set, every family's mean of what its texts are worth.

@@ -35,8 +35,8 @@ pub struct Search<'a> {
     pub objective: &'a Objective,
     /// A few questions of the select split, for many sets at little cost.
     pub trial: &'a Trial<'a, &'a Question<'a>>,
-    /// All of them, for the best sets.
-    pub jury: &'a Trial<'a, &'a Question<'a>>,
+    /// All of them, for the best sets; absent where there are no more.
+    pub jury: Option<&'a Trial<'a, &'a Question<'a>>>,
     /// Plain text, for methods that know no tasks.
     pub texts: &'a Trial<'a, [Candidate; 1]>,
     /// Words without sense, said twice, where copying counts.
@@ -147,9 +147,14 @@ impl Search<'_> {
         trial.work(sets) + self.texts.work(sets) + self.copies.work(sets)
     }
 
+    /// All questions of the select split.
+    pub fn all(&self) -> &Trial<'_, &Question<'_>> {
+        self.jury.unwrap_or(self.trial)
+    }
+
     /// Layer passes of tokens that were spent so far.
     pub fn spent(&self) -> u64 {
-        let asked = self.trial.spent() + self.jury.spent();
+        let asked = self.trial.spent() + self.jury.map_or(0, Trial::spent);
         asked + self.texts.spent() + self.copies.spent() + self.few_texts.spent()
     }
 

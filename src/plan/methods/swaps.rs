@@ -97,10 +97,9 @@ impl<'s, 'a> Tried<'s, 'a> {
 
     /// The best few, and those that the search began with, by all questions.
     fn ask_all(&mut self) -> Result<()> {
-        let jury = self.search.jury;
-        if jury.len() == self.search.trial.len() {
+        let Some(jury) = self.search.jury else {
             return Ok(());
-        }
+        };
         let best = self.best(ASKED_ALL).into_iter().map(|(set, _)| set);
         let mut sets: Vec<KeepSet> = best.chain(&self.first).cloned().collect();
         sets.sort_unstable();
