@@ -2,12 +2,13 @@
 
 use super::Choice;
 use super::subject::Subject;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use slim::arch::{Arch, KeepSet};
 use slim::convert::quantise::Quantise;
 use slim::convert::{OutType, Target};
 use slim::eval::{Question, Silent};
 use slim::importance::{Profile, Run, SAMPLES_VERSION, Samples, Scoring, Shard};
+use slim::plan;
 use slim::plan::compensation::Heal;
 use slim::plan::{
     Budget, Halving, METHODS, Material, Measure, Method, Preserve, Search, Size, Wishes, halved,
@@ -148,74 +149,73 @@ impl Draw<'_> {
         search: &Search,
         material: &Material,
     ) -> Result<Vec<Choice>> {
-        let begun = Instant::now();
-        let before = search.spent();
-        let known = match self.subject.keys.get("whole") {
-            Some(path) if method.name() == OWN => self.known(path, family, depths)?,
-            _ => Vec::new(),
-        };
-        let chosen = match known.is_empty() {
-            true => method.choose(search, depths)?,
-            false => known,
-        };
-        let (seconds, layer_passes) = (begun.elapsed().as_secs_f64(), search.spent() - before);
-        eprintln!("{} {family} {}: {seconds:.0} s", method.name(), self.seed);
+        let name = method.name();
+        let known = self.subject.keys.get("whole").filter(|_| name == OWN);
+        let (chosen, seconds, layer_passes) = measured(search, || match known {
+            Some(path) => self.known(path, family, depths),
+            None => method.choose(search, depths),
+        })?;
+        eprintln!("{name} {family} {}: {seconds:.0} s", self.seed);
         let mut lines = Vec::new();
-        let mut add = |name: &str, depth: usize, set: KeepSet| -> Result<()> {
-            let line = |heal, default| Choice {
+        for choice in chosen {
+            let line = Choice {
                 method: name.to_owned(),
                 preserve: family.to_owned(),
                 seed: self.seed,
-                keep: depth,
-                set: set.clone(),
-                heal,
-                default,
+                keep: choice.keep.len(),
+                set: choice.keep.clone(),
+                heal: Heal::None,
+                default: true,
                 seconds,
                 layer_passes,
             };
-            if method.name() != OWN {
-                lines.push(line(Heal::None, true));
-                return Ok(());
+            if name != OWN {
+                lines.push(line);
+                continue;
             }
-            let fit = mend(None, material, search, &set)?;
-            let by_itself = fit.cuts.first().map_or(Heal::None, |cut| cut.heal);
-            let all = [Heal::None, Heal::Scale, Heal::Linear];
-            lines.extend(all.map(|heal| line(heal, heal == by_itself)));
-            Ok(())
-        };
-        for choice in chosen {
-            let depth = choice.keep.len();
-            add(method.name(), depth, choice.keep.clone())?;
-            if method.name() == OWN && self.subject.keys.contains_key("halves") {
-                let begun = Instant::now();
-                let half = self.halved(search, &choice)?;
-                eprintln!("halves {depth}: {:.0} s", begun.elapsed().as_secs_f64());
-                add("halves", depth, half)?;
+            lines.extend(mended(&line, search, material)?);
+            if self.subject.keys.contains_key("halves") {
+                let (set, seconds, layer_passes) =
+                    measured(search, || self.halved(search, &choice))?;
+                eprintln!("halves {}: {seconds:.0} s", line.keep);
+                let halves = Choice {
+                    method: "halves".to_owned(),
+                    set,
+                    seconds,
+                    layer_passes,
+                    ..line
+                };
+                lines.extend(mended(&halves, search, material)?);
             }
         }
         Ok(lines)
     }
 
     /// What slim's own method chose before.
-    fn known(&self, path: &str, family: &str, depths: &[usize]) -> Result<Vec<slim::plan::Choice>> {
-        let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
-        let lines: Vec<Choice> = text
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?;
-        let own = lines.into_iter().filter(|line| {
-            let drawn = line.seed == self.seed && line.preserve == family;
-            drawn && line.method == OWN && line.default && depths.contains(&line.keep)
-        });
-        let choice = |line: Choice| slim::plan::Choice {
-            keep: line.set,
-            steps: Vec::new(),
-        };
-        Ok(own.map(choice).collect())
+    fn known(&self, path: &str, family: &str, depths: &[usize]) -> Result<Vec<plan::Choice>> {
+        let own: Vec<plan::Choice> = Choice::read(path)?
+            .into_iter()
+            .filter(|line| {
+                let drawn = line.seed == self.seed && line.preserve == family;
+                drawn && line.method == OWN && line.default && depths.contains(&line.keep)
+            })
+            .map(|line| plan::Choice {
+                keep: line.set,
+                steps: Vec::new(),
+            })
+            .collect();
+        ensure!(
+            own.len() == depths.len(),
+            "{path} has {} of the {} sets: one of each depth for '{family}', seed {}",
+            own.len(),
+            depths.len(),
+            self.seed
+        );
+        Ok(own)
     }
 
     /// Half layers in the place of whole ones, with no more parameters.
-    fn halved(&self, search: &Search, whole: &slim::plan::Choice) -> Result<KeepSet> {
+    fn halved(&self, search: &Search, whole: &plan::Choice) -> Result<KeepSet> {
         let checkpoint = &self.subject.checkpoint;
         let (target, types) = (Target::Gguf, OutType::Keep);
         let size = |keep: &KeepSet| {
@@ -234,6 +234,26 @@ impl Draw<'_> {
         };
         Ok(halved(search, &halving)?.keep)
     }
+}
+
+/// What was chosen, mended in every way.
+fn mended(line: &Choice, search: &Search, material: &Material) -> Result<[Choice; 3]> {
+    let fit = mend(None, material, search, &line.set)?;
+    let by_itself = fit.cuts.first().map_or(Heal::None, |cut| cut.heal);
+    let all = [Heal::None, Heal::Scale, Heal::Linear];
+    Ok(all.map(|heal| Choice {
+        heal,
+        default: heal == by_itself,
+        ..line.clone()
+    }))
+}
+
+/// What some work finds, its seconds, and the layer passes of tokens that it took.
+fn measured<T>(search: &Search, work: impl FnOnce() -> Result<T>) -> Result<(T, f64, u64)> {
+    let (begun, before) = (Instant::now(), search.spent());
+    let found = work()?;
+    let spent = search.spent() - before;
+    Ok((found, begun.elapsed().as_secs_f64(), spent))
 }
 
 fn profile(subject: &Subject, questions: &[Question]) -> Result<Profile> {

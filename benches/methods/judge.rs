@@ -22,9 +22,7 @@ struct Answer {
 }
 
 pub fn run(subject: &Subject, choices: &str) -> Result<()> {
-    let text = std::fs::read_to_string(choices).with_context(|| choices.to_owned())?;
-    let choices = text.lines().map(serde_json::from_str);
-    let choices: Vec<Choice> = choices.collect::<Result<_, _>>()?;
+    let choices = Choice::read(choices)?;
     let public = public(subject)?;
     let items = subject
         .suite

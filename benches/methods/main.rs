@@ -29,7 +29,7 @@ mod judge;
 mod subject;
 mod weigh;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use slim::arch::KeepSet;
 use slim::plan::compensation::Heal;
@@ -50,6 +50,15 @@ struct Choice {
     /// What choosing this and all deeper sets of the method took.
     seconds: f64,
     layer_passes: u64,
+}
+
+impl Choice {
+    /// A file of choices, a line each.
+    fn read(path: &str) -> Result<Vec<Self>> {
+        let text = std::fs::read_to_string(path).with_context(|| path.to_owned())?;
+        let lines = text.lines().map(serde_json::from_str);
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
 }
 
 fn main() -> Result<()> {

@@ -3,7 +3,7 @@
 
 use super::Choice;
 use super::subject::Subject;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Map, json};
 use slim::arch::KeepSet;
 use slim::eval::{Candidate, Compared, Engine, Mended, Question, Silent, generate};
@@ -14,9 +14,7 @@ use slim::suite::{Answer, Ask, Check, Protocol, Sampling, Split, Written};
 use std::collections::BTreeMap;
 
 pub fn run(subject: &Subject, choices: &str) -> Result<()> {
-    let text = std::fs::read_to_string(choices).with_context(|| choices.to_owned())?;
-    let choices = text.lines().map(serde_json::from_str);
-    let choices: Vec<Choice> = choices.collect::<Result<_, _>>()?;
+    let choices = Choice::read(choices)?;
     let model = &subject.model;
     let calibrate = subject.drawn(Split::Calibrate, subject.number("calibrate", 16), 0)?;
     let signals = Signals::of(&Engine::new(model), &calibrate, model.n_layers(), &Silent)?;
