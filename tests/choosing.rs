@@ -115,9 +115,12 @@ fn what_a_set_loses_of_retrieval_is_told_by_copying_unless_only_answers_count() 
     let set = KeepSet::all(8).drop_layers(&[3, 4]);
     search(Measure::Divergence, |_, _, search| {
         let loss = &search
-            .losses(search.trial, &[set.clone()], &Silent)
+            .losses(search.trial, std::slice::from_ref(&set), &Silent)
             .unwrap()[0];
-        let copying = search.copies.divergences(&[set.clone()], &Silent).unwrap()[0];
+        let copying = search
+            .copies
+            .divergences(std::slice::from_ref(&set), &Silent)
+            .unwrap()[0];
         assert!(copying > 0.0);
         assert_eq!(loss.families[&Family::Retrieval], copying);
         assert!(loss.families[&Family::Language] != copying);

@@ -230,6 +230,18 @@ fn wishes_that_mean_nothing_are_refused() {
                 &["retrieval=nan"],
             ),
             (
+                "prune --keep 3 --select-items 0 tiny out.gguf",
+                &["--select-items", "1 or more"],
+            ),
+            (
+                "score tiny --calibrate-items 0",
+                &["--calibrate-items", "1 or more"],
+            ),
+            (
+                "prune --keep 3 --report-items x tiny out.gguf",
+                &["--report-items", "'x'"],
+            ),
+            (
                 "prune --keep 3 --gate retrieval tiny out.gguf",
                 &["retrieval>=0.9"],
             ),
