@@ -9,7 +9,7 @@ use slim::arch::KeepSet;
 use slim::eval::{Candidate, Compared, Engine, Mended, Question, Silent, generate};
 use slim::importance::Signals;
 use slim::plan::compensation::{Heal, Scales};
-use slim::plan::{Measure, Objective, copied_texts, measurable, plain_texts};
+use slim::plan::{Measure, Objective, Unasked, copied_texts, measurable, plain_texts};
 use slim::suite::{Answer, Ask, Check, Protocol, Sampling, Split, Written};
 use std::collections::BTreeMap;
 
@@ -48,16 +48,9 @@ pub fn run(subject: &Subject, choices: &str) -> Result<()> {
         let before = engine.compare(&asked, &all, &reference, &Silent)?.remove(0);
         let after = engine.compare(&asked, &masks, &reference, &Silent)?;
         for (found, after) in found.iter_mut().zip(&after) {
-            found.insert(
-                format!("answers {n}"),
-                json!(one.judge(&asked, &before, after, None).total),
-            );
-            found.insert(
-                format!("divergence {n}"),
-                json!(other.judge(&asked, &before, after, None).total),
-            );
             for (name, objective) in [("", &both), ("answers ", &one), ("divergence ", &other)] {
-                for (family, loss) in objective.judge(&asked, &before, after, None).families {
+                let lost = objective.judge(&asked, &before, after, Unasked::default());
+                for (family, loss) in lost.families {
                     found.insert(format!("{name}{family} {n}"), json!(loss));
                 }
             }

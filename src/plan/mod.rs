@@ -15,7 +15,7 @@ pub use budget::{Budget, Point, Retention, Size};
 pub use choose::{Chosen, Material, Wishes, choose, mend, with_search};
 pub use measurable::{Cells, measurable};
 pub use methods::{Choice, Halving, METHODS, Method, Search, halved, method};
-pub use objective::{Loss, Measure, Objective, Preserve};
+pub use objective::{Loss, Measure, Objective, Preserve, Unasked};
 pub use scope::Scope;
 pub use texts::{copied_texts, plain_texts};
 pub use trial::Trial;

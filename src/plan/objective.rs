@@ -62,6 +62,15 @@ pub enum Measure {
     Both,
 }
 
+/// What a set loses of texts that ask nothing, nats a token; absent, it is not looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Unasked {
+    /// Mean KL(original ‖ candidate) of a token that only copying foretells.
+    pub copying: Option<f64>,
+    /// The same of a token of plain text.
+    pub plain_text: Option<f64>,
+}
+
 /// What a set loses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loss {
@@ -69,6 +78,8 @@ pub struct Loss {
     pub total: f64,
     /// Of every family, nats.
     pub families: BTreeMap<Family, f64>,
+    /// Of texts that ask nothing.
+    pub unasked: Unasked,
 }
 
 /// What a family that was not named must retain.
@@ -131,7 +142,7 @@ impl Objective {
     }
 
     /// The weight of plain text, beside the families'.
-    pub fn plain_text(&self) -> f64 {
+    fn plain_text(&self) -> f64 {
         let least = self.weights.values().copied().fold(f64::INFINITY, f64::min);
         PLAIN_TEXT * least
     }
@@ -173,15 +184,15 @@ impl Objective {
     }
 
     /// What is lost between two models' answers to the same questions. A family's loss is the mean
-    /// over its protocols, so that none outvotes another by its number of items. `copying`, where it is
-    /// known, is the divergence of a token that only copying foretells: it takes the place of retrieval's
-    /// divergence, which does not tell what sets cost retrieval (docs/findings.md).
+    /// over its protocols, so that none outvotes another by its number of items. What is lost of copying, where it is
+    /// known, takes the place of retrieval's divergence, which does not tell what sets cost retrieval
+    /// (docs/findings.md).
     pub fn judge(
         &self,
         questions: &[&Question],
         before: &[Vec<Compared>],
         after: &[Vec<Compared>],
-        copying: Option<f64>,
+        unasked: Unasked,
     ) -> Loss {
         let of = |one: fn(&Question, &[Compared], &[Compared]) -> f64| {
             let each = questions.iter().zip(before.iter().zip(after));
@@ -196,14 +207,15 @@ impl Objective {
         };
         if self.measure != Measure::Answers {
             for (family, divergence) in of(divergence) {
-                let copying = copying.filter(|_| family == Family::Retrieval);
+                let copying = unasked.copying.filter(|_| family == Family::Retrieval);
                 let divergence = copying.unwrap_or(divergence);
                 let loss = families.entry(family).or_insert(0.0f64);
                 // A better score is no reason to overlook that the model is another one.
                 *loss = loss.max(0.0) + divergence;
             }
         }
-        let mut total = self.loss(&families);
+        let mut total =
+            self.loss(&families) + self.plain_text() * unasked.plain_text.unwrap_or(0.0);
         if let Some(floor) = self.floor {
             let retained = self.retained(questions, before, after);
             let below = self
@@ -214,7 +226,11 @@ impl Objective {
                 .map(|share| BELOW_FLOOR * (floor.share - share).max(0.0))
                 .sum::<f64>();
         }
-        Loss { total, families }
+        Loss {
+            total,
+            families,
+            unasked,
+        }
     }
 
     /// The share of every family's answers that stayed right, over what guessing gives: 1 is no loss.
@@ -361,7 +377,11 @@ mod tests {
         };
         let judge = |measure, copying| {
             let objective = Objective::new(&[], measure, cells.clone());
-            let loss = objective.judge(&questions, &answers(0.0), &answers(0.5), copying);
+            let unasked = Unasked {
+                copying,
+                plain_text: None,
+            };
+            let loss = objective.judge(&questions, &answers(0.0), &answers(0.5), unasked);
             [Family::Retrieval, Family::Language].map(|family| loss.families[&family])
         };
         assert_eq!(judge(Measure::Both, None), [0.5, 0.5]);

@@ -1,7 +1,7 @@
 //! Trying candidates: what each loses on some questions, compared with the original.
 
 use super::compensation::Scales;
-use super::objective::{Loss, Objective};
+use super::objective::{Loss, Objective, Unasked};
 use crate::arch::KeepSet;
 use crate::eval::{Candidate, Compared, Engine, Mended, Progress, Question, Reference};
 use crate::model::Model;
@@ -163,8 +163,8 @@ impl<'a, Q: AsRef<[Candidate]>> Trial<'a, Q> {
 }
 
 impl Trial<'_, &Question<'_>> {
-    /// What each candidate loses, and what every family retains; see [`Objective::retained`]. `copying` has what
-    /// each loses of copying, for [`Objective::judge`].
+    /// What each candidate loses, and what every family retains; see [`Objective::judge`], for which `unasked` has
+    /// something of each candidate, and [`Objective::retained`].
     ///
     /// # Errors
     /// As of [`Self::answers`].
@@ -172,18 +172,18 @@ impl Trial<'_, &Question<'_>> {
         &self,
         objective: &Objective,
         masks: &[Mended],
-        copying: &[f64],
+        unasked: &[Unasked],
         progress: &dyn Progress,
     ) -> Result<Vec<(Loss, BTreeMap<Family, f64>)>> {
         let before = &self.read(progress)?.answers;
         let answers = self.answers_of(masks, progress)?;
-        let one = |(i, after): (usize, &Vec<Vec<Compared>>)| {
+        let one = |(after, unasked): (&Vec<Vec<Compared>>, &Unasked)| {
             let questions = self.questions;
             (
-                objective.judge(questions, before, after, copying.get(i).copied()),
+                objective.judge(questions, before, after, *unasked),
                 objective.retained(questions, before, after),
             )
         };
-        Ok(answers.iter().enumerate().map(one).collect())
+        Ok(answers.iter().zip(unasked).map(one).collect())
     }
 }

@@ -3,7 +3,7 @@
 use super::{Choice, Method, Search, Step};
 use crate::arch::{KeepSet, Part};
 use crate::eval::Share;
-use crate::plan::objective::Loss;
+use crate::plan::objective::{Loss, Unasked};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
@@ -38,6 +38,7 @@ pub(super) fn by_perplexity(
         let loss = |total| Loss {
             total,
             families: BTreeMap::new(),
+            unasked: Unasked::default(),
         };
         Ok(surprises.into_iter().map(loss).collect())
     })

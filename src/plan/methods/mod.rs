@@ -11,7 +11,7 @@ mod swaps;
 pub use halves::{Halving, halved};
 
 use super::Step;
-use super::objective::{Loss, Objective};
+use super::objective::{Loss, Objective, Unasked};
 use super::scope::Scope;
 use super::trial::Trial;
 use super::writing::Writing;
@@ -104,8 +104,7 @@ pub fn method(name: &str) -> Option<&'static dyn Method> {
 }
 
 impl Search<'_> {
-    /// What sets lose as some questions see it: the objective on them, and how far the sets are from the original
-    /// on every token of plain text.
+    /// What sets lose as some questions and the plain text see it.
     ///
     /// # Errors
     /// What the engine reports.
@@ -116,13 +115,20 @@ impl Search<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<Loss>> {
         let masks: Vec<Mended> = sets.iter().map(|set| trial.mended(set)).collect();
-        let judged = self.judged(trial, &masks, progress)?;
-        let texts = self.texts.divergences_of(&masks, progress)?;
-        let both = |((mut loss, _), text): ((Loss, _), f64)| {
-            loss.total += self.objective.plain_text() * text;
-            loss
-        };
-        Ok(judged.into_iter().zip(texts).map(both).collect())
+        let unasked = self.unasked(&masks, progress)?;
+        self.asked(trial, &masks, &unasked, progress)
+    }
+
+    /// The same where it is known what they lose of texts.
+    fn asked(
+        &self,
+        trial: &Trial<&Question>,
+        masks: &[Mended],
+        unasked: &[Unasked],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loss>> {
+        let judged = trial.judged(self.objective, masks, unasked, progress)?;
+        Ok(judged.into_iter().map(|(loss, _)| loss).collect())
     }
 
     /// The same without plain text, and what every family retains.
@@ -135,11 +141,31 @@ impl Search<'_> {
         masks: &[Mended],
         progress: &dyn Progress,
     ) -> Result<Vec<(Loss, BTreeMap<Family, f64>)>> {
-        let copying = match self.copies.is_empty() {
-            true => Vec::new(),
-            false => self.copies.divergences_of(masks, progress)?,
+        let unasked = self.copying(masks, progress)?;
+        trial.judged(self.objective, masks, &unasked, progress)
+    }
+
+    /// What candidates lose of copying and of plain text.
+    fn unasked(&self, masks: &[Mended], progress: &dyn Progress) -> Result<Vec<Unasked>> {
+        let mut unasked = self.copying(masks, progress)?;
+        let texts = self.texts.divergences_of(masks, progress)?;
+        for (unasked, text) in unasked.iter_mut().zip(texts) {
+            unasked.plain_text = Some(text);
+        }
+        Ok(unasked)
+    }
+
+    /// What they lose of copying, where it counts.
+    fn copying(&self, masks: &[Mended], progress: &dyn Progress) -> Result<Vec<Unasked>> {
+        if self.copies.is_empty() {
+            return Ok(vec![Unasked::default(); masks.len()]);
+        }
+        let copying = self.copies.divergences_of(masks, progress)?;
+        let one = |copying| Unasked {
+            copying: Some(copying),
+            plain_text: None,
         };
-        trial.judged(self.objective, masks, &copying, progress)
+        Ok(copying.into_iter().map(one).collect())
     }
 
     /// Layer passes of tokens that [`Self::losses`] takes.

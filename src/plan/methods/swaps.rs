@@ -3,8 +3,8 @@
 
 use super::Search;
 use crate::arch::KeepSet;
-use crate::eval::Share;
-use crate::plan::objective::Loss;
+use crate::eval::{Mended, Share};
+use crate::plan::objective::{Loss, Unasked};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ const ROUND: u64 = 1000;
 pub(super) struct Tried<'s, 'a> {
     search: &'s Search<'a>,
     first: Vec<KeepSet>,
-    losses: BTreeMap<KeepSet, f64>,
+    losses: BTreeMap<KeepSet, Loss>,
 }
 
 /// What sets lose as a few questions see it; trying them is worth some units of progress.
@@ -56,14 +56,14 @@ impl<'s, 'a> Tried<'s, 'a> {
             true => Vec::new(),
             false => losses(self.search, &sets, ROUND)?,
         };
-        let found = found.into_iter().map(|loss| loss.total);
         self.losses.extend(sets.into_iter().zip(found));
         Ok(())
     }
 
     /// The sets that lose least, best first.
     fn best(&self, n: usize) -> Vec<(&KeepSet, f64)> {
-        let mut ranked: Vec<(&KeepSet, f64)> = self.losses.iter().map(|(s, l)| (s, *l)).collect();
+        let all = self.losses.iter();
+        let mut ranked: Vec<(&KeepSet, f64)> = all.map(|(set, loss)| (set, loss.total)).collect();
         ranked.sort_by(|a, b| a.1.total_cmp(&b.1));
         ranked.truncate(n);
         ranked
@@ -105,9 +105,10 @@ impl<'s, 'a> Tried<'s, 'a> {
         sets.sort_unstable();
         sets.dedup();
         let progress = self.search.progress;
-        progress.begin("asking the best everything", self.search.work(jury, &sets));
-        let losses = self.search.losses(jury, &sets, progress)?;
-        let losses = losses.into_iter().map(|loss| loss.total);
+        progress.begin("asking the best everything", jury.work(&sets));
+        let masks: Vec<Mended> = sets.iter().map(|set| jury.mended(set)).collect();
+        let unasked: Vec<Unasked> = sets.iter().map(|set| self.losses[set].unasked).collect();
+        let losses = self.search.asked(jury, &masks, &unasked, progress)?;
         self.losses = sets.into_iter().zip(losses).collect();
         Ok(())
     }
