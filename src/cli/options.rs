@@ -176,7 +176,7 @@ pub(super) struct ChoiceOptions {
     #[arg(long, value_enum, default_value_t = Granularity::Block)]
     granularity: Granularity,
     /// Items of each family that choose the layers; the first 8 choose the sets that are asked all of them
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = some)]
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = at_least_one)]
     select_items: usize,
     /// Layers, groups of layers or swaps tried at each step
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -203,8 +203,7 @@ enum Granularity {
     Half,
 }
 
-/// A number of items to ask.
-pub(super) fn some(text: &str) -> Result<usize> {
+pub(super) fn at_least_one(text: &str) -> Result<usize> {
     let items = text.parse();
     let items: usize = items.with_context(|| format!("'{text}' is no number"))?;
     ensure!(items > 0, "of no items nothing can be told: ask 1 or more");

@@ -3,7 +3,7 @@
 use super::Passed;
 use super::files::{check_beside, write_json};
 use super::machine::MachineOptions;
-use super::options::{SuiteOptions, some};
+use super::options::{SuiteOptions, at_least_one};
 use super::progress::Bar;
 use super::shard::Wish;
 use super::subject::Subject;
@@ -82,7 +82,7 @@ const MEASURING: [&str; 6] = [
 #[derive(clap::Args)]
 pub(super) struct ScoreItems {
     /// Items of each family that score the layers
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = some)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = at_least_one)]
     pub(super) calibrate_items: usize,
 }
 

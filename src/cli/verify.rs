@@ -5,7 +5,7 @@ use super::bench::Work;
 use super::files::{check_beside, write_json, write_text};
 use super::gates;
 use super::machine::MachineOptions;
-use super::options::{SuiteOptions, some};
+use super::options::{SuiteOptions, at_least_one};
 use super::progress::Bar;
 use super::subject::Subject;
 use super::{show, show_json};
@@ -65,7 +65,7 @@ pub(super) struct ProofOptions {
     #[arg(long, value_enum)]
     gate_by: Option<By>,
     /// Items of each family that judge the result
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = some)]
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = at_least_one)]
     pub(super) report_items: usize,
     /// How exactly a change in accuracy should be known: the report says how many items it takes
     /// for a 95 % interval of this half-width
