@@ -129,3 +129,44 @@ fn what_a_set_loses_of_retrieval_is_told_by_copying_unless_only_answers_count() 
         assert!(search.copies.is_empty());
     });
 }
+
+#[test]
+fn the_best_sets_are_asked_everything_without_reading_the_texts_again() {
+    search(Measure::Both, |model, select, search| {
+        let all: Vec<&Question> = select.iter().collect();
+        let (trial, jury) = (
+            Trial::new(model, &all[..4], None),
+            Trial::new(model, &all, None),
+        );
+        let spent_on_texts = |jury| {
+            let search = Search {
+                trial: &trial,
+                jury,
+                ..*search
+            };
+            let spent = || search.texts.spent() + search.copies.spent();
+            let before = spent();
+            let own = method("iterative").unwrap();
+            own.choose(&search, &[6]).unwrap();
+            spent() - before
+        };
+        // The first time the original reads them, too.
+        let first = spent_on_texts(None);
+        let without = spent_on_texts(None);
+        assert!(first > without && without > 0);
+        assert_eq!(spent_on_texts(Some(&jury)), without);
+        assert!(jury.spent() > 0);
+    });
+}
+
+#[test]
+fn a_method_makes_the_original_read_only_what_it_compares() {
+    search(Measure::Both, |_, _, search| {
+        let choose = |name| method(name).unwrap().choose(search, &[6]).unwrap();
+        choose("influence");
+        assert_eq!(search.spent(), 0);
+        choose("perplexity");
+        assert!(search.texts.spent() > 0);
+        assert_eq!(search.spent(), search.texts.spent());
+    });
+}

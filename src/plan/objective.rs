@@ -382,12 +382,24 @@ mod tests {
                 plain_text: None,
             };
             let loss = objective.judge(&questions, &answers(0.0), &answers(0.5), unasked);
+            assert_eq!(loss.unasked, unasked);
             [Family::Retrieval, Family::Language].map(|family| loss.families[&family])
         };
         assert_eq!(judge(Measure::Both, None), [0.5, 0.5]);
         assert_eq!(judge(Measure::Both, Some(2.0)), [2.0, 0.5]);
         assert_eq!(judge(Measure::Divergence, Some(2.0)), [2.0, 0.5]);
         assert_eq!(judge(Measure::Answers, Some(2.0)), [0.0, 0.0]);
+        // Plain text weighs as much as all families.
+        let objective = Objective::new(&[], Measure::Both, cells.clone());
+        let total = |plain_text| {
+            let unasked = Unasked {
+                copying: None,
+                plain_text,
+            };
+            let loss = objective.judge(&questions, &answers(0.0), &answers(0.5), unasked);
+            loss.total
+        };
+        assert_eq!(total(Some(3.0)) - total(None), 3.0);
     }
 
     fn one_token() -> Candidate {
